@@ -1,0 +1,1 @@
+"""The Cakemail API: logins, look-ups, submissions, and what its answers mean."""

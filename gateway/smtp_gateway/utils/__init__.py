@@ -1,0 +1,1 @@
+"""What any project could use: nothing here knows mail or Cakemail."""
