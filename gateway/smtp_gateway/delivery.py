@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,8 @@ class Letter:
         session_id: for the log.
         message_id: the gateway's own id of this transaction, a UUID; for the log.
         received_monotonic: when the final dot came; the deadline counts from here.
+        on_settled: called once when the last API call of this message has its answer, which may
+            be after ``deliver`` returned: the memory of the message is free from then on.
     """
 
     login: Login
@@ -31,6 +33,7 @@ class Letter:
     session_id: str
     message_id: str
     received_monotonic: float
+    on_settled: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
