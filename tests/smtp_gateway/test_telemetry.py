@@ -1,0 +1,68 @@
+"""Names of metrics, closed labels, and log lines."""
+
+import io
+import json
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from smtp_gateway.telemetry import Event, Metrics, build_log
+
+FIXED = {
+    "smtp_connections_total": "counter",
+    "smtp_emails_received_total": "counter",
+    "smtp_emails_forwarded_total": "counter",
+    "smtp_auth_failures_total": "counter",
+    "smtp_api_errors_total": "counter",
+    "smtp_processing_duration_seconds": "histogram",
+    "smtp_api_latency_seconds": "histogram",
+    "smtp_connection_duration_seconds": "histogram",
+    "smtp_active_connections": "gauge",
+    "smtp_api_key_cache_size": "gauge",
+}
+
+
+def test_the_fixed_names_are_exported_with_their_types() -> None:
+    """Dashboards and alerts rest on these names."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    exported = generate_latest(registry).decode()
+    for name, kind in FIXED.items():
+        assert f"# TYPE {name} {kind}\n" in exported
+
+
+def test_the_number_of_series_stays_small() -> None:
+    """A scrape of thousands of series would block the loop."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    lines = generate_latest(registry).decode().splitlines()
+    assert sum(not line.startswith("#") for line in lines) < 700
+
+
+def test_a_label_value_outside_the_list_is_a_defect() -> None:
+    """No client can make a new series."""
+    metrics = Metrics(CollectorRegistry())
+    with pytest.raises(KeyError):
+        metrics.emails_received["surprise"]
+
+
+def test_a_log_line_is_one_json_object_with_its_fields() -> None:
+    """Bound fields and the event's own stand side by side."""
+    stream = io.BytesIO()
+    log = build_log(stream, "INFO").bind(session="s1")
+    log.info(Event.MESSAGE, size=3)
+    log.debug(Event.MESSAGE, size=4)
+    (line,) = stream.getvalue().splitlines()
+    fields = json.loads(line)
+    assert fields["event"] == "message"
+    assert (fields["session"], fields["size"], fields["level"]) == ("s1", 3, "info")
+
+
+def test_an_exception_is_logged_with_its_stack() -> None:
+    """Our own defects can be found."""
+    stream = io.BytesIO()
+    try:
+        int("x")
+    except ValueError as error:
+        build_log(stream, "INFO").error(Event.TASK_FAILED, exc_info=error)
+    assert "ValueError" in json.loads(stream.getvalue())["exception"]
