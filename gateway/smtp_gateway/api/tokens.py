@@ -45,6 +45,13 @@ class Login(Protocol):
 class Tokens(Protocol):
     """The only way in."""
 
+    def known(self, username: str, password: str) -> Login | None:
+        """The login of a credential in the positive cache, without any call; else None.
+
+        The lock-out asks this first: it never refuses a credential that is known to be good.
+        """
+        ...
+
     async def login(self, username: str, password: str) -> Login:
         """Log in against Cakemail, or answer from the cache.
 

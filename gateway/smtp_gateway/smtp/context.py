@@ -1,0 +1,98 @@
+"""What the gateway adds to aiosmtpd's ``Session`` and ``Envelope``, read and written in one place.
+
+The handler runs under this project's edge and under aiosmtpd's stock ``Controller``. The edge sets
+the attributes marked "edge"; under the stock engine they are absent and each reader here has an
+answer for that. Login state lives on the session object alone (smtp-server 2.3): STARTTLS makes a
+new session, so nothing of the clear-text phase survives, and nothing is keyed by client address.
+
+    session.session_id         edge     id in the log and at the end of each error reply
+    session.proxy_data         aiosmtpd the PROXY header's facts
+    session.login              handler  ``api.tokens.Login`` after a good AUTH
+    session.login_key          handler  its key, for limits per credential
+    session.login_failure      handler  public words about the last refused AUTH; "" after a good one
+    envelope.policy            handler  the snapshot taken at MAIL
+    envelope.received_monotonic edge    when the final dot came
+    envelope.on_settled        edge     called once when the message's memory is free
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aiosmtpd.smtp import Envelope, Session
+
+    from smtp_gateway.api.tokens import Login
+    from smtp_gateway.policy import Policy
+
+
+def client_address(session: Session) -> str:
+    """The client's address: the one a trusted proxy announced, else the socket's peer; "" if none.
+
+    It serves limits, lock-out and logs, and never replaces a login (smtp-server 3.8).
+    """
+    proxy = session.proxy_data
+    if proxy is not None and proxy.valid and proxy.src_addr:
+        return str(proxy.src_addr)
+    peer: Any = session.peer
+    if isinstance(peer, tuple) and peer:
+        return str(peer[0])
+    return peer if isinstance(peer, str) else ""
+
+
+def session_id(session: Session) -> str:
+    """The id of the session; made on first use where the engine gave none."""
+    given: str | None = getattr(session, "session_id", None)
+    if given is None:
+        given = session.session_id = secrets.token_hex(8)
+    return given
+
+
+def login_of(session: Session) -> Login | None:
+    """The login of this session, or None."""
+    login: Login | None = getattr(session, "login", None)
+    return login
+
+
+def login_failure(session: Session) -> str:
+    """Public words about the last refused AUTH of this session, or ""."""
+    words: str = getattr(session, "login_failure", "")
+    return words
+
+
+def admit_login(session: Session, login: Login) -> None:
+    """Note a good AUTH."""
+    session.login = login
+    session.login_key = login.key
+    session.login_failure = ""
+
+
+def note_failure(session: Session, words: str) -> None:
+    """Note a refused AUTH, for the 530 that a client's user sees at MAIL (smtp-server 3.7)."""
+    session.login_failure = words
+
+
+def policy_of(envelope: Envelope, current: Policy) -> Policy:
+    """The snapshot of this transaction: taken once, never two versions in one transaction."""
+    taken: Policy | None = getattr(envelope, "policy", None)
+    if taken is None:
+        taken = envelope.policy = current
+    return taken
+
+
+def received_monotonic(envelope: Envelope, now: float) -> float:
+    """When the final dot came; ``now`` where the engine does not say."""
+    at: float = getattr(envelope, "received_monotonic", now)
+    return at
+
+
+def on_settled(envelope: Envelope) -> Callable[[], None]:
+    """What to call once when the message's memory is free."""
+    settled: Callable[[], None] = getattr(envelope, "on_settled", _nothing)
+    return settled
+
+
+def _nothing() -> None:
+    """The stock engine keeps no account of memory."""
