@@ -9,7 +9,7 @@ new session, so nothing of the clear-text phase survives, and nothing is keyed b
     session.proxy_data         aiosmtpd the PROXY header's facts
     session.login              handler  ``api.tokens.Login`` after a good AUTH
     session.login_key          handler  its key, for limits per credential
-    session.login_failure      handler  public words about the last refused AUTH; "" after a good one
+    session.login_failure      handler  public words about the last refused AUTH
     envelope.policy            handler  the snapshot taken at MAIL
     envelope.received_monotonic edge    when the final dot came
     envelope.on_settled        edge     called once when the message's memory is free
@@ -46,7 +46,8 @@ def session_id(session: Session) -> str:
     """The id of the session; made on first use where the engine gave none."""
     given: str | None = getattr(session, "session_id", None)
     if given is None:
-        given = session.session_id = secrets.token_hex(8)
+        given = secrets.token_hex(8)
+        vars(session)["session_id"] = given
     return given
 
 
@@ -64,21 +65,20 @@ def login_failure(session: Session) -> str:
 
 def admit_login(session: Session, login: Login) -> None:
     """Note a good AUTH."""
-    session.login = login
-    session.login_key = login.key
-    session.login_failure = ""
+    vars(session).update(login=login, login_key=login.key, login_failure="")
 
 
 def note_failure(session: Session, words: str) -> None:
     """Note a refused AUTH, for the 530 that a client's user sees at MAIL (smtp-server 3.7)."""
-    session.login_failure = words
+    vars(session)["login_failure"] = words
 
 
 def policy_of(envelope: Envelope, current: Policy) -> Policy:
     """The snapshot of this transaction: taken once, never two versions in one transaction."""
     taken: Policy | None = getattr(envelope, "policy", None)
     if taken is None:
-        taken = envelope.policy = current
+        taken = current
+        vars(envelope)["policy"] = taken
     return taken
 
 
