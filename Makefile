@@ -1,0 +1,36 @@
+# What a person types. Each target is a part of .ci/run, which CI calls in the same way.
+.DEFAULT_GOAL := help
+.PHONY: help setup check test demo bench golden lock images clean ci
+
+help:          ## this list
+	@awk -F ': *## ' '/^[a-z]+: *## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+
+setup:         ## the virtual environment in .venv, from the lock
+	@.ci/run setup
+
+check:         ## format, lint, types, layers, scripts
+	@.ci/run check
+
+test:          ## check, then every test that this machine can run (ARGS="-k tls -x" to choose)
+	@.ci/run test
+
+demo:          ## sandbox, gateway and one mail on this machine (ONCE=1 ends by itself)
+	@.ci/run demo
+
+bench:         ## what one mail costs (QUICK=1 for a first figure)
+	@.ci/run bench
+
+golden:        ## rewrite the expected requests of tests/golden from what the code does now
+	@.ci/run golden
+
+lock:          ## write requirements/*.txt from pyproject.toml (UPGRADE=1 for newest versions)
+	@.ci/run lock
+
+images:        ## the container image of the gateway
+	@.ci/run images
+
+clean:         ## remove what the other targets made
+	@.ci/run clean
+
+ci:            ## everything that a merge needs
+	@.ci/run
