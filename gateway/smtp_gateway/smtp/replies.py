@@ -6,7 +6,13 @@ name, an address) is a *fact* of the error, and passes ``public_text`` before it
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass
+from typing import Final
+
+from smtp_gateway import errors
+from smtp_gateway.errors import GatewayError
 
 MAX_REPLY_OCTETS = 512  # with CRLF, RFC 5321 4.5.3.1.5
 MAX_FACT_CHARACTERS = 200
@@ -26,7 +32,8 @@ class Reply:
         ``facts`` fill the template after passing ``public_text``.
         """
         shown = {name: public_text(str(value)) for name, value in facts.items()}
-        text = self.text.format_map(_Facts(shown)).strip()
+        # The last fact may be missing: "Message refused: {excerpt}" then ends at its phrase.
+        text = self.text.format_map(_Facts(shown)).strip(" :")
         words = [str(self.code), *([self.enhanced] if self.enhanced else []), text]
         suffix = f" [{reference}]" if reference and self.code >= 400 else ""  # noqa: PLR2004
         room = MAX_REPLY_OCTETS - 2 - len(suffix)
@@ -44,3 +51,133 @@ def public_text(text: str, *, limit: int = MAX_FACT_CHARACTERS) -> str:
     """Printable ASCII on one line, at most ``limit`` characters: whatever else becomes `?`."""
     flat = " ".join(text.split())
     return "".join(c if " " <= c <= "~" else "?" for c in flat[:limit])
+
+
+# --- errors to replies ----------------------------------------------------------------------------
+
+REPLIES: Final[dict[type[GatewayError], Reply]] = {
+    GatewayError: Reply(451, "4.3.0", "Internal error"),
+    # The client: cakemail-api 7.6, drop-in 4.3. Programs match on some of these phrases.
+    errors.ClientError: Reply(550, "5.7.1", "Not permitted"),
+    errors.CredentialsInvalid: Reply(535, "5.7.8", "Authentication credentials invalid"),
+    errors.CredentialsRevoked: Reply(554, "5.7.8", "Authentication credentials no longer valid"),
+    errors.MultiFactorRequired: Reply(
+        535,
+        "5.7.8",
+        "Authentication credentials invalid: the account uses multi-factor authentication"
+        " and needs an access token as password",
+    ),
+    errors.LockedOut: Reply(421, "4.7.0", "Too many different wrong passwords{retry}"),
+    errors.NotPermitted: Reply(550, "5.7.1", "Not permitted: {reason}"),
+    errors.SenderNotVerified: Reply(
+        550, "5.7.1", "The from address does not match a verified Sender Identity: {address}"
+    ),
+    errors.RateLimited: Reply(451, "4.7.1", "Rate limit{retry}"),
+    errors.CapacityExceeded: Reply(452, "4.3.1", "Insufficient system storage, try again"),
+    # The message.
+    errors.MessageError: Reply(554, "5.6.0", "Message refused"),
+    errors.MessageTooLarge: Reply(552, "5.3.4", "Message too large, limit {limit} octets"),
+    errors.MessageTooComplex: Reply(554, "5.6.0", "Message too complex: {reason}"),
+    errors.RoutingLoop: Reply(554, "5.4.6", "Too many hops"),
+    errors.MessageUnreadable: Reply(554, "5.6.0", "Message unreadable: {reason}"),
+    errors.HeaderInvalid: Reply(550, "5.6.0", "{header}: {reason}"),
+    errors.PartUnsupported: Reply(550, "5.6.1", "Part not supported: {part}: {reason}"),
+    # The API.
+    errors.UpstreamError: Reply(451, "4.3.0", "Service error, try again"),
+    errors.AuthenticationUnavailable: Reply(454, "4.7.0", "Temporary authentication failure"),
+    errors.LookupUnavailable: Reply(451, "4.3.0", "Account data not available, try again"),
+    errors.Throttled: Reply(451, "4.7.1", "Rate limit{retry}"),
+    errors.Unreachable: Reply(451, "4.4.1", "Service not reachable, try again"),
+    errors.Unavailable: Reply(451, "4.3.2", "Service temporarily unavailable"),
+    errors.NotSent: Reply(451, "4.3.0", "Message not sent, try again"),
+    errors.NotConfirmed: Reply(451, "4.4.2", "Submission not confirmed, try again"),
+    errors.RequestMisdirected: Reply(451, "4.3.5", "Service not configured correctly, try again"),
+    errors.RefusedUpstream: Reply(550, "5.6.0", "Message refused: {excerpt}"),
+    errors.RecipientRefused: Reply(550, "5.1.3", "Recipient address refused: {excerpt}"),
+    errors.SenderRefused: Reply(550, "5.1.8", "Sender refused: {excerpt}"),
+    errors.AttachmentRefused: Reply(550, "5.6.1", "Attachment refused: {excerpt}"),
+    errors.ContentRefused: Reply(550, "5.6.0", "Message refused: {excerpt}"),
+    errors.SubmissionForbidden: Reply(550, "5.7.1", "Submission not permitted: {excerpt}"),
+    errors.ConfigurationRefused: Reply(550, "5.7.1", "List or policy not usable: {excerpt}"),
+    errors.RequestTooLarge: Reply(552, "5.3.4", "Message too large for the service: {excerpt}"),
+    # Ourselves: unknown means temporary.
+    errors.InternalError: Reply(451, "4.3.0", "Internal error"),
+}
+
+# What the client itself wrote in this transaction may be shown with an address in it (smtp-server
+# 3.9, cakemail-api 7.6); every other fact loses addresses and whatever looks like a secret.
+_FROM_THE_CLIENT: Final = frozenset({"address", "header", "part"})
+_FOREIGN_LIMIT: Final = 1_000  # characters of a foreign text that are looked at
+# A run that holds a digit and is this long is no word of any language, but may be a key. The
+# look-ahead begins at the run's start only, so the scan is linear.
+_SECRET: Final = re.compile(
+    r"ck_pat_|^\W*eyJ|(?<![\w+/=-])(?=[A-Za-z_+/=-]*[0-9])[\w+/=-]{20}", re.ASCII
+)
+
+
+def reply_to(error: BaseException) -> Reply:
+    """The row of an error; an unknown class counts as the nearest base that has one.
+
+    What is no error of ours is our own defect: temporary, with a fixed text.
+    """
+    for kind in type(error).__mro__:
+        if kind in REPLIES:
+            return REPLIES[kind]
+    return REPLIES[errors.InternalError]
+
+
+def reply_for(error: BaseException, reference: str) -> str:
+    """The reply line, without CRLF, for any exception.
+
+    Args:
+        error: a ``GatewayError``, or anything else, which becomes ``451 4.3.0 Internal error``.
+        reference: the session's id, shown at the end, so that a screenshot finds the log line.
+    """
+    if not isinstance(error, GatewayError):
+        return REPLIES[errors.InternalError].line(reference)
+    return reply_to(error).line(reference, **public_facts(error))
+
+
+def public_facts(error: GatewayError) -> dict[str, str | float]:
+    """The facts of an error as a reply may show them, and ``retry``, made from ``seconds``."""
+    facts: dict[str, str | float] = {
+        name: value if name in _FROM_THE_CLIENT else foreign_text(str(value))
+        for name, value in error.facts.items()
+    }
+    return {**facts, "retry": _retry(error.facts.get("seconds", 0))}
+
+
+def _retry(seconds: str | float) -> str:
+    try:
+        wait = math.ceil(float(seconds))
+    except (ValueError, OverflowError):  # no number, NaN or infinite: nothing to promise
+        wait = 0
+    return f", retry in {wait} s" if wait > 0 else ", try again later"
+
+
+def foreign_text(text: str, *, limit: int = MAX_FACT_CHARACTERS) -> str:
+    """Words of the API, or of another foreign source, as a reply or a log may show them.
+
+    On top of ``public_text``: each word that holds an address or looks like a secret is replaced.
+    Whole words go, because half an address still names a person. The work is bounded however long
+    the text is; a word that the bound would cut goes with it.
+    """
+    words = text[:_FOREIGN_LIMIT].split()
+    if len(text) > _FOREIGN_LIMIT and words:
+        words.pop()
+    return public_text(" ".join(_cleared(words)), limit=limit)
+
+
+def _cleared(words: list[str]) -> list[str]:
+    cleared = []
+    after_bearer = False
+    for word in words:
+        secret = after_bearer or _SECRET.search(word) is not None
+        cleared.append("(secret)" if secret else "(address)" if _names_a_mailbox(word) else word)
+        after_bearer = word.strip("\"'(:,=").lower().endswith("bearer")
+    return cleared
+
+
+def _names_a_mailbox(word: str) -> bool:
+    """Every spelling of the at sign: plain, percent-encoded, full width, small."""
+    return any(sign in word for sign in ("@", "%40", "\uff20", "\ufe6b"))
