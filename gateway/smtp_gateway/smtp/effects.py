@@ -6,19 +6,37 @@ reads a clock: every method gets ``now``, seconds of the edge's monotonic clock.
 
     edge calls                            because
     machine.start(now)                    the connection was accepted (after TLS, if implicit)
+    machine.refuse(reply, now)            instead of start, or between transactions: say it, close
     machine.feed(data, now)               decrypted bytes arrived; b"" is not fed
     machine.eof(now)                      the client will send no more
     machine.tls_started(info, now)        the handshake asked for by StartTls has ended well
-    machine.challenge(text, now)          the hook asks the client (server.challenge_auth)
+    machine.challenge(text, now)          the hook asks the client (server.challenge_auth); the text
+                                          before base64; the answer comes as one AuthAnswer
+    machine.push(line, now)               the hook wrote a reply itself (server.push)
     machine.hook_done(result, now)        the hook returned
     machine.hook_failed(error, now)       the hook raised
     machine.tick(now)                     next_deadline has passed
-    machine.drain(now)                    the server shuts down: 421 between transactions
+    machine.drain(now)                    the server shuts down: 421 between transactions;
+                                          with uploads=True a running upload is cut as well
+    machine.stress(on, now)               allowances before login shrink, or are whole again
     machine.shed(reply, now)              the edge cannot take more (no memory): refuse at the dot
 
 While a hook is out nothing further is parsed; input waits in the machine (at most 64 KiB, then
-``Pause``). One hook at a time. All ``Send`` effects of one call leave in one write.
-``machine.next_deadline`` is the monotonic time of the next ``tick``, or None.
+``Pause``). One hook at a time. All ``Send`` effects of one call leave in one write. A ``CallHook``
+is always the last effect of its call, so the edge may report its result from within.
+``machine.next_deadline`` is the monotonic time of the next ``tick``, or None. While a hook is out
+there is none (its own deadline rules), nor during the handshake that StartTls asked for.
+
+After ``Close`` every method returns nothing, but a hook that is out is still reported: the outcome
+of DATA is counted even when the client is gone. An ``AuthAnswer`` may stand beside a ``Close``.
+
+Facts to read at any time: ``authenticated``, ``mechanism``, ``messages`` (dots answered),
+``closing``, ``ended_by``, ``in_transaction``, ``receiving``, ``awaiting_data``, ``hook_out``,
+``tls``, ``declared_size`` (SIZE= of the open transaction, else None).
+
+The machine counts: ``commands`` {command, status}, ``emails_received`` {status} for every dot and
+every aborted upload, ``line_ending_refusals`` {kind}, and ``auth_failures`` {reason} for what never
+reached a hook (malformed, tls_required). All else is counted where it is decided.
 """
 
 from __future__ import annotations
@@ -75,9 +93,13 @@ class CallHook:
     """Call the handler and report with ``hook_done`` or ``hook_failed``.
 
     ``args`` are those after (server, session, envelope): EHLO (host, lines), HELO (host),
-    NOOP and VRFY (argument), MAIL and RCPT (address, parameters), AUTH_* (list of mechanism and,
-    when given, the decoded initial response); none for RSET, QUIT, DATA, STARTTLS.
-    A hook that the handler does not define counts as done with None: the machine's own answer.
+    NOOP and VRFY (argument), MAIL and RCPT (address, parameters); none for RSET, QUIT, DATA,
+    STARTTLS (called once the handshake has ended well, as aiosmtpd does). AUTH_* get aiosmtpd's
+    list: the mechanism in upper case and, when given, the initial response, still in base64
+    (already checked; "" for the empty response ``=``). Parameters are strings ``KEY=value``, the
+    keyword in upper case and the value as sent; the null sender is ``<>``.
+    A hook that the handler does not define counts as done with None: the machine's own answer
+    (the edge then fills session and envelope as aiosmtpd would).
     """
 
     name: HookName
@@ -135,7 +157,7 @@ class NewSession:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Something to count: a name of ``telemetry`` and its closed label values."""
+    """Something to count: an attribute of ``telemetry.Metrics`` and its labels, in order."""
 
     what: str
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -165,7 +187,7 @@ Effect = (
 
 @dataclass(frozen=True, slots=True)
 class TlsInfo:
-    """What the handshake agreed on."""
+    """What the handshake agreed on. ``version`` as ssl names it, for example TLSv1.3."""
 
     version: str
     cipher: str = ""
@@ -179,6 +201,7 @@ class Timeouts:
     before_login_seconds: float = 300
     before_login_stressed_seconds: float = 60
     next_command_seconds: float = 300
+    next_command_stressed_seconds: float = 10
     auth_answer_seconds: float = 60
     data_read_seconds: float = 180
     data_minimum_bytes_per_second: float = 8192
