@@ -181,3 +181,72 @@ def _cleared(words: list[str]) -> list[str]:
 def _names_a_mailbox(word: str) -> bool:
     """Every spelling of the at sign: plain, percent-encoded, full width, small."""
     return any(sign in word for sign in ("@", "%40", "\uff20", "\ufe6b"))
+
+
+# ---- protocol replies: said by the session machine itself ---------------------------------------
+# Error texts carry an enhanced code although ENHANCEDSTATUSCODES is not offered; successes carry
+# none but 235, so that Symfony and PHPMailer find the id in ``250 Ok <id>`` (drop-in 4.2).
+
+GREETING = Reply(220, "", "{hostname} ESMTP")
+TLS_READY = Reply(220, "", "Ready to start TLS")
+GOODBYE = Reply(221, "", "Bye")
+AUTHENTICATED = Reply(235, "2.7.0", "Authentication successful")
+OK = Reply(250, "", "OK")
+CANNOT_VERIFY = Reply(252, "", "Cannot verify the user, but will take mail for it")
+HELP_LINE = Reply(214, "", "Commands of RFC 5321 and RFC 6409; mail is taken after AUTH")
+START_INPUT = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
+
+SHUTTING_DOWN = Reply(421, "4.3.2", "Service shutting down")
+TIMED_OUT = Reply(421, "4.4.2", "Timeout")
+TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many bad commands")
+TOO_MANY_LOGINS = Reply(421, "4.7.0", "Too many failed logins")
+TOO_MANY_MESSAGES = Reply(421, "4.7.0", "Too many messages on one connection, connect again")
+DEFECT = Reply(451, "4.3.0", "Internal error")
+TOO_MANY_RECIPIENTS = Reply(452, "4.5.3", "Too many recipients, limit {limit}")
+TLS_UNAVAILABLE = Reply(454, "4.7.0", "TLS not available")
+
+UNKNOWN_COMMAND = Reply(500, "5.5.1", "Command not recognized")
+SYNTAX = Reply(500, "5.5.2", "Syntax error")
+LINE_TOO_LONG = Reply(500, "5.5.2", "Line too long")
+LINE_ENDING = Reply(500, "5.5.2", "Lines must end in CRLF")
+AUTH_TOO_LONG = Reply(500, "5.5.6", "Authentication exchange line is too long")
+NO_ARGUMENT = Reply(501, "5.5.4", "No argument allowed")
+BAD_ARGUMENT = Reply(501, "5.5.4", "Bad argument")
+AUTH_SYNTAX = Reply(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
+MAIL_SYNTAX = Reply(501, "5.5.4", "Syntax: MAIL FROM:<address> [parameters]")
+RCPT_SYNTAX = Reply(501, "5.5.4", "Syntax: RCPT TO:<address> [parameters]")
+BAD_PARAMETER = Reply(501, "5.5.4", "Bad value of parameter {keyword}")
+BAD_ADDRESS = Reply(501, "5.1.3", "Bad address syntax")
+BAD_BASE64 = Reply(501, "5.5.2", "Cannot decode base64")
+AUTH_ABORTED = Reply(501, "5.7.0", "Authentication aborted")
+NOT_IMPLEMENTED = Reply(502, "5.5.1", "Command not implemented")
+HELLO_FIRST = Reply(503, "5.5.1", "Send EHLO first")
+MAIL_FIRST = Reply(503, "5.5.1", "Need MAIL command first")
+RCPT_FIRST = Reply(503, "5.5.1", "Need RCPT command first")
+NESTED_MAIL = Reply(503, "5.5.1", "Sender already given")
+ALREADY_SECURED = Reply(503, "5.5.1", "TLS already active")
+ALREADY_AUTHENTICATED = Reply(503, "5.5.1", "Already authenticated")
+AUTH_IN_TRANSACTION = Reply(503, "5.5.1", "AUTH not allowed in a mail transaction")
+UNKNOWN_MECHANISM = Reply(504, "5.5.4", "Unrecognized authentication type")
+STARTTLS_FIRST = Reply(530, "5.7.0", "Must issue a STARTTLS command first")
+LOGIN_FIRST = Reply(530, "5.7.0", "Authentication required")
+LOGIN_FAILED_BEFORE = Reply(
+    530, "5.7.0", "Authentication required (previous login failed: {reason})"
+)
+LOGIN_REFUSED = Reply(535, "5.7.8", "Authentication credentials invalid")
+ENCRYPTION_FIRST = Reply(538, "5.7.11", "Encryption required for authentication")
+OVER_SIZE = Reply(552, "5.3.4", "Message size exceeds limit of {limit} octets")
+HEADER_TOO_LARGE = Reply(552, "5.3.4", "Header section too large")
+NOT_ASCII = Reply(553, "5.6.7", "Internationalized addresses are not supported")
+TLS_REFUSED = Reply(554, "5.7.0", "Command refused due to lack of security")
+ADDRESS_NOT_QUALIFIED = Reply(554, "5.1.2", "Recipient domain is not fully qualified")
+EARLY_INPUT = Reply(554, "5.5.0", "Input before the reply to DATA")
+ROUTING_LOOP = Reply(554, "5.4.6", "Too many Received fields, mail loop")
+BARE_CR = Reply(
+    554, "5.6.0", "Bare CR in the message (LF may have been turned into CRLF twice: CR CR LF)"
+)
+BARE_LF = Reply(554, "5.6.0", "Bare LF in the message")
+DOT_LINE = Reply(554, "5.6.0", "Line of a single dot with a line end other than CRLF")
+NUL_OCTET = Reply(554, "5.6.0", "NUL beside a dot or a line end in the message")
+NOT_SUPPORTED = Reply(555, "5.5.4", "Parameter not supported: {keyword}")
+NO_SMTPUTF8 = Reply(555, "5.6.7", "SMTPUTF8 is not supported")
