@@ -205,6 +205,8 @@ class Event(StrEnum):
     SESSION = "session"
     MESSAGE = "message"
     RECIPIENT_REFUSED = "recipient refused"
+    LOGIN_REFUSED = "login refused"
+    COMMAND_REFUSED = "command refused"
     UPSTREAM_ALERT = "upstream alert"
     TASK_FAILED = "task failed"
     HOOK_FAILED = "handler failed"

@@ -10,6 +10,7 @@ new session, so nothing of the clear-text phase survives, and nothing is keyed b
     session.login              handler  ``api.tokens.Login`` after a good AUTH
     session.login_key          handler  its key, for limits per credential
     session.login_failure      handler  public words about the last refused AUTH
+    session.account_key        handler  account that a suffix of the user name asks for
     envelope.policy            handler  the snapshot taken at MAIL
     envelope.received_monotonic edge    when the final dot came
     envelope.on_settled        edge     called once when the message's memory is free
@@ -19,13 +20,27 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from aiosmtpd.smtp import Envelope, Session
 
     from smtp_gateway.api.tokens import Login
     from smtp_gateway.policy import Policy
+
+
+class Server(Protocol):
+    """What the handler uses of the engine it runs under, theirs or ours.
+
+    ``session`` is needed because aiosmtpd hands ``auth_*`` methods the server alone.
+    """
+
+    hostname: str
+    session: Session | None
+
+    async def challenge_auth(self, challenge: str | bytes) -> object:
+        """Send ``334``; the decoded answer, or aiosmtpd's MISSING when 501 has been said."""
+        ...
 
 
 def client_address(session: Session) -> str:
@@ -63,9 +78,15 @@ def login_failure(session: Session) -> str:
     return words
 
 
-def admit_login(session: Session, login: Login) -> None:
+def account_key(session: Session) -> str:
+    """The account that a suffix of the user name asked for, as ``sparkpost:7``; "" for none."""
+    key: str = getattr(session, "account_key", "")
+    return key
+
+
+def admit_login(session: Session, login: Login, account: str) -> None:
     """Note a good AUTH."""
-    vars(session).update(login=login, login_key=login.key, login_failure="")
+    vars(session).update(login=login, login_key=login.key, account_key=account, login_failure="")
 
 
 def note_failure(session: Session, words: str) -> None:

@@ -173,7 +173,7 @@ def _cleared(words: list[str]) -> list[str]:
     after_bearer = False
     for word in words:
         secret = after_bearer or _SECRET.search(word) is not None
-        cleared.append("(secret)" if secret else "(address)" if _names_a_mailbox(word) else word)
+        cleared.append("[hidden]" if secret else "[address]" if _names_a_mailbox(word) else word)
         after_bearer = word.strip("\"'(:,=").lower().endswith("bearer")
     return cleared
 
@@ -181,6 +181,11 @@ def _cleared(words: list[str]) -> list[str]:
 def _names_a_mailbox(word: str) -> bool:
     """Every spelling of the at sign: plain, percent-encoded, full width, small."""
     return any(sign in word for sign in ("@", "%40", "\uff20", "\ufe6b"))
+
+
+# What only the hooks can know.
+NO_POSTMASTER = Reply(550, "5.1.1", "No postmaster at this service")
+MALFORMED_CREDENTIALS = Reply(501, "5.5.2", "Malformed credentials")
 
 
 # ---- protocol replies: said by the session machine itself ---------------------------------------
@@ -250,3 +255,10 @@ DOT_LINE = Reply(554, "5.6.0", "Line of a single dot with a line end other than 
 NUL_OCTET = Reply(554, "5.6.0", "NUL beside a dot or a line end in the message")
 NOT_SUPPORTED = Reply(555, "5.5.4", "Parameter not supported: {keyword}")
 NO_SMTPUTF8 = Reply(555, "5.6.7", "SMTPUTF8 is not supported")
+
+# ---- edge: said before a session begins, or instead of taking more ------------------------------
+
+TOO_MANY_CONNECTIONS = Reply(421, "4.7.0", "Too many connections, try again later")
+TOO_MANY_FOR_LOGIN = Reply(421, "4.7.0", "Too many connections for this login")
+OVERLOADED = Reply(421, "4.3.2", "Service overloaded, try again later")
+NO_MEMORY = Reply(452, "4.3.1", "Insufficient system storage, try again")
