@@ -65,6 +65,7 @@ class Breaker:
         self._seconds: deque[_Second] = deque()
         self._pause_seconds = self._settings.first_pause_seconds
         self._quiet_until = 0.0
+        self._half_open_since = 0.0
 
     @property
     def state(self) -> BreakerState:
@@ -83,6 +84,8 @@ class Breaker:
         if now < self._quiet_until:
             return False
         self._quiet_until = now + self._pause_seconds
+        if self._state is BreakerState.OPEN:
+            self._half_open_since = now
         self._turn(BreakerState.HALF_OPEN)
         return True
 
@@ -92,13 +95,14 @@ class Breaker:
             return True
         return self._clock.monotonic() >= self._quiet_until and self.admits()
 
-    def record(self, *, failed: bool) -> None:
+    def record(self, *, failed: bool, began_monotonic: float) -> None:
         """One call has ended; ``failed`` means connect failure, time-out or 5xx."""
         if self._state is BreakerState.HALF_OPEN:
-            self._after_probe(failed=failed)
+            if began_monotonic >= self._half_open_since:
+                self._after_probe(failed=failed)
         elif self._state is BreakerState.CLOSED:
             self._count(failed=failed)
-        # Open: a call that began before says nothing about now.
+        # A call that began before the breaker opened says nothing about now.
 
     def _after_probe(self, *, failed: bool) -> None:
         if failed:
