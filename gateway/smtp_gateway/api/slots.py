@@ -137,7 +137,7 @@ class Slots:
         *,
         on_wait: Callable[[float], None] = lambda _: None,
         share: float = 0.75,
-        chance: Callable[[], float] = random.random,
+        chance: Callable[[], float] = random.random,  # noqa: S311  # jitter is no secret
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._all = FifoLimit(limit)
