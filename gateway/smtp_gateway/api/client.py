@@ -27,7 +27,7 @@ from httpx_aiohttp import AiohttpTransport
 
 from smtp_gateway import __version__
 from smtp_gateway.api.errors import MAX_BODY_BYTES, error_type
-from smtp_gateway.api.submitter import Answer
+from smtp_gateway.api.submitter import Answer, open_session
 from smtp_gateway.errors import NotConfirmed, Unreachable, UpstreamError
 from smtp_gateway.telemetry import Metrics
 from smtp_gateway.utils.clock import Clock, SystemClock
@@ -56,6 +56,8 @@ _FAILURES = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, OSError)
 def tls_context(ca_path: Path | None = None) -> ssl.SSLContext:
     """Verification of the API's certificate: certifi's roots and the system's.
 
+    Bounds the read buffer of asyncio's client TLS too, for the whole process; uvloop has its own.
+
     Args:
         ca_path: further roots, PEM; for an API behind a private authority.
     """
@@ -64,24 +66,8 @@ def tls_context(ca_path: Path | None = None) -> ssl.SSLContext:
     if ca_path is not None:
         context.load_verify_locations(cafile=ca_path)
     context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
-    return context
-
-
-def open_session(*, connections: int, tls: ssl.SSLContext) -> aiohttp.ClientSession:
-    """A bounded pool of connections to the API; must be called in the running loop.
-
-    No cookie is kept, since all tenants share the pool, and no proxy is read from the environment.
-
-    Args:
-        connections: the most that are open at once.
-        tls: how certificates are verified.
-    """
     sslproto.SSLProtocol.max_size = TLS_BUFFER_BYTES
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=connections, ssl=tls),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        trust_env=False,
-    )
+    return context
 
 
 class ApiClient:
