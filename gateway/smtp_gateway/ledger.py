@@ -18,6 +18,7 @@ import asyncio
 import contextlib
 import hashlib
 import hmac
+from collections import OrderedDict
 from dataclasses import dataclass
 from enum import Enum, StrEnum
 from functools import partial
@@ -134,8 +135,9 @@ class _Kept:
     expires: float
 
 
-Shelf = dict[bytes, _Kept]
-"""Entries of one length of life: so they stand in the order of their expiry."""
+Shelf = OrderedDict[bytes, _Kept]
+"""Entries of one length of life, so in the order of their expiry. Not a plain dict, whose first
+key is slow to find once many first keys were removed."""
 
 
 class InProcessLedger:
@@ -152,9 +154,12 @@ class InProcessLedger:
         self._hits = metrics.ledger_hits
         self._max_entries = max_entries
         self._running: dict[bytes, asyncio.Event] = {}
-        self._confirmed: dict[Keep, Shelf] = {Keep.AFTER_REPLY: {}, Keep.IDEMPOTENT: {}}
-        self._settled: Shelf = {}
-        self._unknown: Shelf = {}
+        self._confirmed: dict[Keep, Shelf] = {
+            Keep.AFTER_REPLY: OrderedDict(),
+            Keep.IDEMPOTENT: OrderedDict(),
+        }
+        self._settled: Shelf = OrderedDict()
+        self._unknown: Shelf = OrderedDict()
         self._shelves = (*self._confirmed.values(), self._settled, self._unknown)
         self._counts = dict.fromkeys(State, 0)
         for state in State:
