@@ -157,10 +157,10 @@ async def relay_to(server: Server) -> AsyncIterator[Relay]:
 
 def _configure(folder: Path, server: Server) -> None:
     folder.chmod(0o755)
-    for name, owner in (("etc", None), ("queue", None), ("data", "postfix"), ("mailbox", "postfix")):
+    for name in ("etc", "queue", "data", "mailbox"):
         (folder / name).mkdir()
-        if owner:
-            shutil.chown(folder / name, owner, owner)
+    for name in ("data", "mailbox"):
+        shutil.chown(folder / name, "postfix", "postfix")
     ca = folder / "ca.pem"
     shutil.copy(server.ca, ca)
     ca.chmod(0o644)

@@ -114,8 +114,12 @@ async def swaks(server: Server, mail: Mail, folder: Path) -> Told:
     files = mail.saved(folder)
     parts = ["--body", f"@{files['text']}"]
     if mail.html:
-        parts = ["--attach-type", "text/plain; charset=utf-8", "--attach-body", f"@{files['text']}",
-                 "--attach-type", "text/html; charset=utf-8", "--attach-body", f"@{files['html']}"]  # fmt: skip
+        kinds = (("text/plain", files["text"]), ("text/html", files["html"]))
+        parts = [
+            word
+            for kind, file in kinds
+            for word in ("--attach-type", f"{kind}; charset=utf-8", "--attach-body", f"@{file}")
+        ]
     if mail.attachment:
         parts += ["--attach-type", mail.attachment.kind, "--attach", f"@{files['attachment']}"]
     return await run(
