@@ -130,6 +130,9 @@ class Authenticator:
             return self._unusable(session, ended.reply)
         except GatewayError as error:
             return self._refused(session, mechanism, error)
+        except Exception as error:  # noqa: BLE001  # a defect of ours is no wrong password either
+            self._refusals.defect(session, f"AUTH {mechanism}", error)
+            return self._refused(session, mechanism, AuthenticationUnavailable("defect"))
         admit_login(session, login, account)
         return AuthResult(success=True, message=LOGGED_IN, auth_data=login)
 

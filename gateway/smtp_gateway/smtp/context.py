@@ -109,9 +109,9 @@ def received_monotonic(envelope: Envelope, now: float) -> float:
     return at
 
 
-def on_settled(envelope: Envelope) -> Callable[[], None]:
-    """What to call once when the message's memory is free."""
-    settled: Callable[[], None] = getattr(envelope, "on_settled", _nothing)
+def take_settled(envelope: Envelope) -> Callable[[], None]:
+    """Take over what to call once when the message's memory is free; the edge then does not."""
+    settled: Callable[[], None] = vars(envelope).pop("on_settled", _nothing)
     return settled
 
 

@@ -192,17 +192,16 @@ class GatewayHandler:
         login = context.login_of(session)
         policy = context.policy_of(envelope, self._policies.current)
         if login is None:
-            context.on_settled(envelope)()
             return self._login_first(session)
-        letter = self._letter(session, envelope, login)
-        if len(letter.content) > policy.message_size_limit_bytes:
-            letter.on_settled()
+        if len(envelope.original_content or b"") > policy.message_size_limit_bytes:
             too_large = MessageTooLarge(limit=policy.message_size_limit_bytes)
             return self._refused(session, "DATA", too_large)
         try:
-            receipt = await self._courier.deliver(letter, policy)
-        except GatewayError as error:
-            return reply_for(error, letter.session_id)
+            receipt = await self._courier.deliver(self._letter(session, envelope, login), policy)
+        except GatewayError as error:  # delivery has written the message's line
+            return reply_for(error, context.session_id(session))
+        except Exception as error:  # noqa: BLE001  # handle_exception could not name the session
+            return self._refusals.defect(session, "DATA", error)
         # This form alone is understood by Symfony and PHPMailer both (drop-in 4.1).
         return f"250 Ok {receipt.id}"
 
@@ -216,7 +215,7 @@ class GatewayHandler:
             session_id=context.session_id(session),
             message_id=str(uuid.uuid4()),
             received_monotonic=context.received_monotonic(envelope, self._clock.monotonic()),
-            on_settled=context.on_settled(envelope),
+            on_settled=context.take_settled(envelope),
         )
 
     async def handle_exception(self, error: BaseException) -> str:

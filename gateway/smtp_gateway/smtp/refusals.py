@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from smtp_gateway.errors import Fault, GatewayError
 from smtp_gateway.smtp.context import client_address, session_id
 from smtp_gateway.smtp.replies import reply_for
+from smtp_gateway.telemetry import Event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from aiosmtpd.smtp import Session
 
-    from smtp_gateway.telemetry import Event, Log
+    from smtp_gateway.telemetry import Log
 
 MAX_CHAINED: Final = 5  # exceptions behind one another that are written down
 MAX_FRAMES: Final = 30  # of each
@@ -28,7 +29,7 @@ class Refusals:
     """Makes the reply of an error and writes its line."""
 
     def __init__(self, log: Log) -> None:
-        self._log = log
+        self._error = log.error
         self._levels = {Fault.CLIENT: log.info, Fault.UPSTREAM: log.warning, Fault.OURS: log.error}
 
     def tell(self, event: Event, session: Session, command: str, error: GatewayError) -> str:
@@ -45,6 +46,12 @@ class Refusals:
             detail=error.detail,
         )
         return line
+
+    def defect(self, session: Session, command: str, error: Exception) -> str:
+        """The reply of an exception that is no error of ours: 451, with the id of the session."""
+        reference = session_id(session)
+        self._error(Event.HOOK_FAILED, session=reference, command=command, stack=stack_of(error))
+        return reply_for(error, reference)
 
 
 def stack_of(error: BaseException) -> list[str]:
