@@ -1,0 +1,3 @@
+"""Fixtures that tests in every folder may use; each lives in ``tests/support``."""
+
+pytest_plugins = ["tests.support.fixtures"]
