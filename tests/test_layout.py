@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -99,3 +100,31 @@ def test_every_module_says_why_it_exists() -> None:
         if not ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
     ]
     assert silent == []
+
+
+def documents() -> list[Path]:
+    """Every page of the project."""
+    shallow = [*ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md")]
+    folders = ("docs", "gateway", "operator", "crds", "tests")
+    deep = [page for folder in folders for page in (ROOT / folder).rglob("*.md")]
+    return [page for page in shallow + deep if "node_modules" not in page.parts]
+
+
+def test_every_link_between_pages_leads_somewhere() -> None:
+    """A relative link in a page names a file of this tree."""
+    dead = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in documents()
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8"))
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert dead == []
+
+
+def test_every_stop_of_the_tour_exists() -> None:
+    """Each file that the message passes in gateway/README.md is where the page says."""
+    tour = (ROOT / "gateway" / "README.md").read_text(encoding="utf-8")
+    stops = re.findall(r"`([a-z_/]+\.py)`", tour)
+
+    assert len(stops) > 20
+    assert [stop for stop in stops if not (GATEWAY / stop).exists()] == []
