@@ -1,0 +1,35 @@
+"""The message of the measurements: 2 KB, text and html, quoted-printable, nine header fields."""
+
+from __future__ import annotations
+
+HEADERS = (
+    "From: Bench <bench@example.com>",
+    "To: a@example.org",
+    "Subject: Your receipt for the order of this morning",
+    "Date: Tue, 24 Nov 2026 10:00:00 +0000",
+    "Message-ID: <{number}@bench.example.com>",
+    "Reply-To: support@example.com",
+    "List-Unsubscribe: <mailto:off@example.com>",
+    "MIME-Version: 1.0",
+    'Content-Type: multipart/alternative; boundary="==bench=="',
+)
+TEXT = "Hello, thank you for your order. It will arrive in two days. Gr=C3=BC=C3=9Fe!\r\n"
+HTML = '<p style=3D"margin:0">Hello, <b>thank you</b> for your order. Gr=C3=BC=C3=9Fe!</p>\r\n'
+PART = (
+    "--==bench==\r\nContent-Type: text/{kind}; charset=utf-8\r\n"
+    "Content-Transfer-Encoding: quoted-printable\r\n\r\n"
+)
+
+
+def message() -> bytes:
+    """The message with its final dot, as it goes over the wire."""
+    text = (
+        "\r\n".join(HEADERS).format(number="m1")
+        + "\r\n\r\n"
+        + PART.format(kind="plain")
+        + TEXT * 8
+        + PART.format(kind="html")
+        + HTML * 10
+        + "--==bench==--\r\n.\r\n"
+    )
+    return text.encode("ascii")
