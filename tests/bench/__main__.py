@@ -25,7 +25,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-
 from cakemail_sandbox.certificate import write_self_signed
 from tests.bench.message import message
 from tests.bench.processes import pinned, use
