@@ -77,20 +77,6 @@ def test_no_module_is_longer_than_a_reader_can_hold(package: str) -> None:
     assert long == []
 
 
-def test_nothing_is_imported_inside_a_function() -> None:
-    """An import inside a function dodges a direction that the layers forbid."""
-    hidden = [
-        f"{path.relative_to(ROOT)}:{node.lineno}"
-        for package in PACKAGES
-        for path in python_files(ROOT / package)
-        for function in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
-        for node in ast.walk(function)
-        if isinstance(node, ast.Import | ast.ImportFrom)
-    ]
-    assert hidden == []
-
-
 def test_every_module_says_why_it_exists() -> None:
     """A module opens with its reason."""
     silent = [
