@@ -34,7 +34,8 @@ class Refusal(Exception):
 def as_json(status: int, value: object, **headers: str) -> Answer:
     """An answer with a JSON body; underscores in header names become hyphens."""
     named = {name.replace("_", "-"): text for name, text in headers.items()}
-    return Answer(status, json.dumps(value, ensure_ascii=False).encode(), JSON_TYPE, named)
+    # In ASCII, because a mail may hold half a surrogate pair, which has no UTF-8.
+    return Answer(status, json.dumps(value).encode(), JSON_TYPE, named)
 
 
 def bad_request(message: str, *, code: int | None = None) -> Answer:

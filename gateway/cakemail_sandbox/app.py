@@ -8,14 +8,14 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 
-from cakemail_sandbox import control, emails, lookups, tokens
+from cakemail_sandbox import control, emails, inbox, lookups, tokens
 from cakemail_sandbox.answers import Refusal
 from cakemail_sandbox.calls import response
 from cakemail_sandbox.front import Front
 from cakemail_sandbox.wire import METER
 from cakemail_sandbox.world import House
 
-ROUTERS = (tokens.router, emails.router, lookups.router, control.router)
+ROUTERS = (tokens.router, emails.router, lookups.router, control.router, inbox.router)
 
 
 def build(house: House) -> Front:

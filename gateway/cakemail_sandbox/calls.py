@@ -39,7 +39,6 @@ def authorised(path: str, scope: str, method: str = "GET") -> Callable[[Request]
         login = world.logins.authenticate(request.headers.get("authorization", ""))
         if login is None:
             raise Refusal(unauthorized("Could not validate credentials"))
-        exchange.login = login.name
         query = _read(path, method, "query", dict(request.query_params))
         places = _read(path, method, "path", request.path_params)
         if not login.may(scope):

@@ -64,7 +64,7 @@ class Exchange:
         """The body as JSON; none when it is not."""
         try:
             return json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
 
@@ -81,7 +81,6 @@ class Capture:
         self.forgotten = 0
         self.received: Counter[tuple[str, str]] = Counter()
         self.accepted: Counter[tuple[str, str]] = Counter()
-        self.mails_answered = 0
 
     def add(self, exchange: Exchange) -> None:
         """Keep a request that has arrived; its number is given here."""
@@ -103,7 +102,14 @@ class Capture:
     def answer(self, exchange: Exchange, given: Given) -> None:
         """The request has had its answer, or will never have one."""
         exchange.given = given
-        self.mails_answered += exchange.is_mail
+        self._wake()
+
+    def clear(self) -> None:
+        """Forget what arrived; numbers go on, so that ``after`` keeps its meaning."""
+        self._exchanges.clear()
+        self._bytes = 0
+        self.received.clear()
+        self.accepted.clear()
         self._wake()
 
     def mails(self, *, after: int = 0) -> list[Exchange]:

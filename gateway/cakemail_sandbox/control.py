@@ -3,7 +3,8 @@
 | call | effect |
 |---|---|
 | `GET /sandbox/emails?after=N&count=K&wait=S` | requests to send; waits S seconds for K answers |
-| `DELETE /sandbox/emails` | a new world: nothing captured, no faults, default switches, no tokens |
+| `DELETE /sandbox/emails` | forget what was captured |
+| `POST /sandbox/reset` | begin anew: nothing captured, no faults, default switches, no tokens |
 | `GET /sandbox/requests?after=N` | all requests to the API |
 | `GET /sandbox/counts` | received and accepted per (Message-ID, recipient) |
 | `GET /sandbox/connections` | TCP connections that carried requests: open, most at once, total |
@@ -18,10 +19,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 
+from cakemail_sandbox.answers import as_json
+from cakemail_sandbox.calls import response
 from cakemail_sandbox.contract import published
 from cakemail_sandbox.deviations import DEVIATIONS, Behaviour
 from cakemail_sandbox.faults import Fault
@@ -44,7 +47,7 @@ async def emails(
     after: Annotated[int, Query(ge=0)] = 0,
     count: Annotated[int, Query(ge=0)] = 1,
     wait: Annotated[float, Query(ge=0, le=LONGEST_WAIT_SECONDS)] = 0,
-) -> list[dict[str, Any]]:
+) -> Response:
     """Requests to send, oldest first."""
     capture = house_of(request).world.capture
 
@@ -54,27 +57,32 @@ async def emails(
 
     if wait:
         await capture.wait(enough, seconds=wait)
-    return [exchange_view(each) for each in capture.mails(after=after)]
+    return response(as_json(200, [exchange_view(each) for each in capture.mails(after=after)]))
 
 
 @router.delete("/sandbox/emails", status_code=204)
+async def forget(request: Request) -> None:
+    """Forget what was captured."""
+    house_of(request).world.capture.clear()
+
+
+@router.post("/sandbox/reset", status_code=204)
 async def reset(request: Request) -> None:
     """Begin anew."""
     house_of(request).reset()
 
 
 @router.get("/sandbox/requests")
-async def requests(
-    request: Request, after: Annotated[int, Query(ge=0)] = 0
-) -> list[dict[str, Any]]:
+async def requests(request: Request, after: Annotated[int, Query(ge=0)] = 0) -> Response:
     """All requests to the API, oldest first."""
-    return [exchange_view(each) for each in house_of(request).world.capture.requests(after=after)]
+    found = house_of(request).world.capture.requests(after=after)
+    return response(as_json(200, [exchange_view(each) for each in found]))
 
 
 @router.get("/sandbox/counts")
-async def counts(request: Request) -> list[dict[str, Any]]:
+async def counts(request: Request) -> Response:
     """Per (Message-ID, recipient)."""
-    return counts_view(house_of(request))
+    return response(as_json(200, counts_view(house_of(request))))
 
 
 @router.get("/sandbox/connections")

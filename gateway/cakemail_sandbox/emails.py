@@ -46,6 +46,7 @@ async def submit(
         if refused is not None:
             raise Refusal(refused)
     outcome = call.exchange.outcome or _outcome(call, mail)
+    call.exchange.outcome = outcome
     stored = _stored(call, mail, outcome)
     if outcome == "queued":
         call.world.capture.accept(call.exchange)
@@ -94,7 +95,7 @@ def _checked(media_type: str, body: bytes) -> Mail:
     if media_type.partition(";")[0].strip().lower() != "application/json":
         raise Refusal(invalid(["body"], "value is not a valid dict", "type_error.dict"))
     try:
-        value = json.loads(body)
+        value = json.loads(body, parse_constant=_no_number)
     except json.JSONDecodeError as broken:
         kind = "value_error.jsondecode"
         raise Refusal(invalid(["body", broken.pos], broken.msg, kind)) from broken
@@ -106,6 +107,11 @@ def _checked(media_type: str, body: bytes) -> Mail:
         raise Refusal(unacceptable(refused.problems)) from refused
     mail: Mail = value
     return mail
+
+
+def _no_number(text: str) -> None:
+    """NaN and the infinities are no JSON (RFC 8259 6), though the library reads them."""
+    raise Refusal(invalid(["body"], f"{text} is not valid", "value_error.jsondecode"))
 
 
 def _recipient(_call: Call, mail: Mail) -> Answer | None:

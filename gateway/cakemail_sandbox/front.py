@@ -7,7 +7,6 @@ read, the answer's octets, the connection. The application behind it stays an ho
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qs
@@ -60,6 +59,8 @@ class _Visit:
         self._wire: Wire = scope["state"][EXTENSION]
         self._sender = Sender(self._world, self._wire, receive, send)
         self._exchange = _exchange(scope, self._world.now(), self._wire.number)
+        login = self._world.logins.authenticate(header(scope, b"authorization"))
+        self._exchange.login = login.name if login else None
 
     async def run(self) -> None:
         """Capture, misbehave, answer."""
@@ -244,10 +245,7 @@ async def _understand(exchange: Exchange, body: bytes) -> None:
 
 def _describe(exchange: Exchange) -> None:
     """Take out of a mail what rules and counts look at; anything may stand there."""
-    try:
-        value = json.loads(exchange.body)
-    except ValueError:
-        return
+    value = exchange.json()
     if not isinstance(value, dict):
         return
     recipient = value.get("email")
