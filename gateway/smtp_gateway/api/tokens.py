@@ -179,7 +179,7 @@ class CredentialStore:
     async def _open(self, key: bytes, username: str, password: str) -> Credential:
         credential = self._good.get(key)
         try:
-            if credential is not None and credential.is_fresh and await self._recheck(credential):
+            if credential is not None and await self._still_holds(credential):
                 return credential
             if password.startswith(ACCESS_TOKEN_PREFIX):
                 return await self._prove(key, password)
@@ -223,17 +223,17 @@ class CredentialStore:
             return
         self._judge(credential, answer)
 
-    async def _recheck(self, credential: Credential) -> bool:
-        """Ask for the standing again; False if the bearer turns out to be refused."""
-        if not credential.wants_check:
-            return True  # somebody else has just done it
+    async def _still_holds(self, credential: Credential) -> bool:
+        """Ask for an old standing again; False if the bearer is due, refused or revoked."""
+        if not (credential.is_fresh and credential.wants_check):
+            return credential.is_fresh
         try:
             answer = await self._self(credential.current_bearer, ACCOUNT_SECONDS)
         except UpstreamError:  # counted by the client; what was known stays
             credential.judge(None, again_seconds=CHECK_AGAIN_SECONDS)
-            return True
+            return credential.is_fresh
         self._judge(credential, answer)
-        return answer.status != _UNAUTHORIZED
+        return answer.status != _UNAUTHORIZED and credential.is_fresh
 
     def _judge(self, credential: Credential, answer: Answer) -> None:
         if answer.status in _PROVED - {OK}:
@@ -284,7 +284,8 @@ class CredentialStore:
         self._size.set(len(self._good))
 
     def _keep(self, credential: Credential, life_seconds: float) -> Credential:
-        self._good.put(credential.key, credential, life_seconds=life_seconds)
+        if not credential.is_revoked:  # it may have been forgotten while the answer was under way
+            self._good.put(credential.key, credential, life_seconds=life_seconds)
         self._size.set(len(self._good))
         return credential
 
