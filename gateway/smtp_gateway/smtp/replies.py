@@ -76,9 +76,9 @@ REPLIES: Final[dict[type[GatewayError], Reply]] = {
     errors.CapacityExceeded: Reply(452, "4.3.1", "Insufficient system storage, try again"),
     # The message.
     errors.MessageError: Reply(554, "5.6.0", "Message refused"),
-    errors.MessageTooLarge: Reply(552, "5.3.4", "Message too large, limit {limit} octets"),
+    errors.MessageTooLarge: Reply(552, "5.3.4", "Message size exceeds limit of {limit} octets"),
     errors.MessageTooComplex: Reply(554, "5.6.0", "Message too complex: {reason}"),
-    errors.RoutingLoop: Reply(554, "5.4.6", "Too many hops"),
+    errors.RoutingLoop: Reply(554, "5.4.6", "Too many Received fields, mail loop"),
     errors.MessageUnreadable: Reply(554, "5.6.0", "Message unreadable: {reason}"),
     errors.HeaderInvalid: Reply(550, "5.6.0", "{header}: {reason}"),
     errors.PartUnsupported: Reply(550, "5.6.1", "Part not supported: {part}: {reason}"),

@@ -234,7 +234,9 @@ async def test_what_would_fail_after_the_upload_is_refused_before(
 @pytest.mark.parametrize("option", ["SIZE=1001", "size=1001"])
 async def test_a_message_declared_too_large_is_refused_at_mail(option: str) -> None:
     """RFC 1870 6.1."""
-    assert await Engine().mail(option) == "552 5.3.4 Message too large, limit 1000 octets [abc]"
+    assert (
+        await Engine().mail(option) == "552 5.3.4 Message size exceeds limit of 1000 octets [abc]"
+    )
 
 
 @pytest.mark.parametrize(
@@ -250,7 +252,10 @@ async def test_a_message_that_grew_too_large_is_refused_at_the_dot() -> None:
     engine = Engine()
     await engine.mail()
     await engine.rcpt("a@x.test")
-    assert await engine.data(b"x" * 1001) == "552 5.3.4 Message too large, limit 1000 octets [abc]"
+    assert (
+        await engine.data(b"x" * 1001)
+        == "552 5.3.4 Message size exceeds limit of 1000 octets [abc]"
+    )
     assert engine.courier.letters == []
 
 

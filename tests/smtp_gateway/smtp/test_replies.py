@@ -88,7 +88,7 @@ def test_every_row_is_a_well_formed_line(kind: type[GatewayError], reply: Reply)
         (errors.InternalError(), "451 4.3.0 Internal error"),
         (
             errors.MessageTooLarge(limit=26214400),
-            "552 5.3.4 Message too large, limit 26214400 octets",
+            "552 5.3.4 Message size exceeds limit of 26214400 octets",
         ),
         (
             errors.HeaderInvalid(header="X-List-Id", reason="is no number"),
