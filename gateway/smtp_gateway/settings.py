@@ -13,7 +13,7 @@ import platform
 import re
 from collections.abc import Mapping
 from enum import StrEnum
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -34,6 +34,7 @@ _SERVICE_LINK_NAME = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UD
 _SERVICE_LINK_VALUE = re.compile(r"^(tcp|udp)://")
 
 Network = IPv4Network | IPv6Network
+SHOWN_PREFIX_BITS = {4: 24, 6: 64}  # of a client's address, where logs show its network
 
 
 class ClientAddressLog(StrEnum):
@@ -42,6 +43,19 @@ class ClientAddressLog(StrEnum):
     FULL = "full"
     NETWORK = "network"
     NONE = "none"
+
+    def shown(self, address: str) -> str:
+        """The address as a log line may have it; what is no address is not shown in part."""
+        if self is ClientAddressLog.FULL:
+            return address
+        if self is ClientAddressLog.NONE:
+            return ""
+        try:
+            version = ip_address(address).version
+        except ValueError:
+            return ""
+        prefix = SHOWN_PREFIX_BITS[version]
+        return str(ip_network(f"{address.partition('%')[0]}/{prefix}", strict=False))
 
 
 def _url(value: object) -> object:

@@ -7,6 +7,7 @@ nothing up: ``metrics.emails_received["accepted"].inc()``.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Any, BinaryIO, Generic, Protocol, TypeVar
@@ -167,7 +168,7 @@ class Metrics:
         self.breaker_state = Family(
             Gauge("smtp_circuit_breaker_state", "0 closed, 1 half open, 2 open.",
                   ["service"], registry=r),
-            "service", ("email", "auth"),
+            "service", ("email",),
         )  # fmt: skip
         self.ledger_entries = Family(
             Gauge("smtp_ledger_entries", "Entries of the submission ledger.",
@@ -215,6 +216,7 @@ class Event(StrEnum):
     BREAKER_CHANGED = "breaker changed"
     SETTINGS_NOTED = "settings noted"
     LATE_OUTCOME = "late outcome"
+    LIBRARY = "library message"
 
 
 class Log(Protocol):
@@ -247,3 +249,31 @@ def build_log(stream: BinaryIO, level: str) -> Log:
 
 def _dump(fields: dict[str, Any], **_: Callable[[Any], Any]) -> bytes:
     return orjson.dumps(fields, default=repr)
+
+
+class _Bridge(logging.Handler):
+    """What libraries say through the standard library, as an event of ours.
+
+    The sentence's template only, never its arguments, and of an exception the class and stack: a
+    library knows nothing of what must stay out of a log.
+    """
+
+    def __init__(self, log: Log) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """See ``logging.Handler``."""
+        say = self._log.error if record.levelno >= logging.ERROR else self._log.warning
+        kind = record.exc_info[0] if record.exc_info else None
+        say(
+            Event.LIBRARY,
+            logger=record.name,
+            template=str(record.msg)[:200],
+            error=kind.__name__ if kind else None,
+        )
+
+
+def bridge_standard_logging(log: Log) -> None:
+    """Send warnings and errors of all libraries to ``log``."""
+    logging.basicConfig(handlers=[_Bridge(log)], level=logging.WARNING, force=True)

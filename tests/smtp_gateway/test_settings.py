@@ -6,7 +6,7 @@ import pytest
 
 from smtp_gateway.errors import ConfigurationError
 from smtp_gateway.policy import EmailType, InlineImages, Tracking
-from smtp_gateway.settings import Settings, from_environment, load
+from smtp_gateway.settings import ClientAddressLog, Settings, from_environment, load
 
 REQUIRED = {"CAKEMAIL_API_URL": "https://api.cakemail.test"}
 
@@ -224,3 +224,23 @@ def test_a_dotenv_file_is_read_below_the_environment(
     made, _ = from_environment(env_file)
     assert (made.cakemail_api_url, made.smtp_port) == ("https://file.test", 2525)
     assert made.http_port == 8081
+
+
+@pytest.mark.parametrize(
+    ("setting", "address", "shown"),
+    [
+        ("full", "192.0.2.7", "192.0.2.7"),
+        ("network", "192.0.2.7", "192.0.2.0/24"),
+        ("network", "2001:db8:1:2:3::4", "2001:db8:1:2::/64"),
+        ("network", "fe80::1%eth0", "fe80::/64"),
+        ("network", "no address", ""),
+        ("none", "192.0.2.7", ""),
+    ],
+)
+def test_a_client_address_is_logged_as_far_as_the_setting_says(
+    setting: str, address: str, shown: str
+) -> None:
+    """Where a person's address must not be kept, its network or nothing is."""
+    made = settings(LOG_CLIENT_ADDRESS=setting)
+    assert made.log_client_address is ClientAddressLog(setting)
+    assert made.log_client_address.shown(address) == shown

@@ -36,6 +36,10 @@ class TaskOwner:
         task.add_done_callback(self._done)
         return task
 
+    def launch(self, work: Coroutine[Any, Any, object], *, name: str) -> None:
+        """Start one task that nobody waits for; its failure is reported, its stop counted."""
+        _ = self.spawn(work, name=name)
+
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if task.cancelled():
