@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -49,6 +49,9 @@ class Said:
         body: of the answer.
         headers: further fields.
         resets: close the connection instead of answering.
+        resets_early: close it after the head of the request, before its body is read.
+        cut_at: close it after so many bytes of the answer's body.
+        closes: close it after the answer without saying so before.
         is_endless: never stop sending the body.
         gate: wait for it before anything else.
     """
@@ -57,6 +60,9 @@ class Said:
     body: bytes = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     resets: bool = False
+    resets_early: bool = False
+    cut_at: int | None = None
+    closes: bool = False
     is_endless: bool = False
     gate: asyncio.Event | None = None
 
@@ -73,12 +79,14 @@ class ApiDouble:
     Attributes:
         seen: every request, in order.
         connections: how many were opened so far.
+        open_connections: how many are open now.
         arrived: set whenever a request has arrived; clear it to wait for the next one.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.seen: list[Call] = []
         self.connections = 0
+        self.open_connections = 0
         self.arrived = asyncio.Event()
         self._tls = tls
         self._script: dict[str, list[Said]] = {}
@@ -124,43 +132,47 @@ class ApiDouble:
         assert task is not None
         self._handlers.add(task)
         self.connections += 1
+        self.open_connections += 1
         # Lost connections and the end of the test are what a client or a test decides.
         with contextlib.suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
             while await self._one(reader, writer):
                 pass
         writer.transport.abort()
+        self.open_connections -= 1
         self._handlers.discard(task)
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
-        call = await _read(reader)
-        self.seen.append(call)
-        self.arrived.set()
-        answers = self._script.get(call.name, [said(404, {"detail": "Not Found"})])
+        head = await _read_head(reader)
+        answers = self._script.get(head.name, [said(404, {"detail": "Not Found"})])
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
+        if answer.resets_early:
+            return False
+        body = await reader.readexactly(int(head.headers.get("content-length", "0")))
+        self.seen.append(replace(head, body=body))
+        self.arrived.set()
         if answer.gate is not None:
             await answer.gate.wait()
         if answer.resets:
             return False
         await _write(writer, answer)
-        return True
+        return answer.cut_at is None and not answer.closes
 
 
-async def _read(reader: asyncio.StreamReader) -> Call:
+async def _read_head(reader: asyncio.StreamReader) -> Call:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     method, target, _ = head[0].split(" ", 2)
     fields = (line.split(":", 1) for line in head[1:] if line)
     headers = {name.strip().lower(): value.strip() for name, value in fields}
-    body = await reader.readexactly(int(headers.get("content-length", "0")))
     parts = urlsplit(target)
     query = dict(parse_qsl(parts.query, keep_blank_values=True))
-    return Call(f"{method} {unquote(parts.path)}", target, query, headers, body)
+    return Call(f"{method} {unquote(parts.path)}", target, query, headers, b"")
 
 
 async def _write(writer: asyncio.StreamWriter, answer: Said) -> None:
     fields = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
     length = 1 << 40 if answer.is_endless else len(answer.body)
     head = f"HTTP/1.1 {answer.status} Said\r\ncontent-length: {length}\r\n{fields}\r\n"
-    writer.write(head.encode("latin-1") + answer.body)
+    writer.write(head.encode("latin-1") + answer.body[: answer.cut_at])
     await writer.drain()
     while answer.is_endless:
         writer.write(b"x" * 16_384)

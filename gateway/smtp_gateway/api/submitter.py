@@ -133,13 +133,13 @@ class _Body(aiohttp.Payload):
         protocol = getattr(writer, "protocol", None)
         transport = getattr(writer, "transport", None)
         kept = protocol in self._used
-        if transport is None or transport.is_closing() or (kept and _has_news(transport)):
+        if transport is None or transport.is_closing() or (kept and has_news(transport)):
             self.stale = True
             raise _StaleConnectionError
         self._used.add(protocol)
 
 
-def _has_news(transport: asyncio.BaseTransport) -> bool:
+def has_news(transport: asyncio.BaseTransport) -> bool:
     """Whether an idle connection has something to read: with HTTP/1.1 that is its end.
 
     The loop reads it a moment later; a request written before would be lost in that gap, and
@@ -314,7 +314,9 @@ class _Stream:
 
 
 def _failure(error: Exception, *, begun: bool) -> Unreachable | NotConfirmed:
-    cause = "timeout" if isinstance(error, TimeoutError | httpx.TimeoutException) else "network"
+    # httpx-aiohttp calls a lost connection "ConnectTimeout"; what aiohttp said is the truth.
+    told = error.__cause__ if isinstance(error.__cause__, aiohttp.ClientError) else error
+    cause = "timeout" if isinstance(told, TimeoutError | httpx.TimeoutException) else "network"
     name = type(error).__name__  # the text may hold addresses of hosts; the class says enough
     if begun:
         return NotConfirmed(f"{cause} after sending began: {name}", cause=cause)
