@@ -8,6 +8,7 @@ nothing up: ``metrics.emails_received["accepted"].inc()``.
 from __future__ import annotations
 
 import logging
+import traceback
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Any, BinaryIO, Generic, Protocol, TypeVar
@@ -251,7 +252,7 @@ def _dump(fields: dict[str, Any], **_: Callable[[Any], Any]) -> bytes:
     return orjson.dumps(fields, default=repr)
 
 
-class _Bridge(logging.Handler):
+class LogBridge(logging.Handler):
     """What libraries say through the standard library, as an event of ours.
 
     The sentence's template only, never its arguments, and of an exception the class and stack: a
@@ -265,15 +266,16 @@ class _Bridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """See ``logging.Handler``."""
         say = self._log.error if record.levelno >= logging.ERROR else self._log.warning
-        kind = record.exc_info[0] if record.exc_info else None
+        kind, _, trace = record.exc_info or (None, None, None)
         say(
             Event.LIBRARY,
             logger=record.name,
             template=str(record.msg)[:200],
             error=kind.__name__ if kind else None,
+            stack=[f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(trace)],
         )
 
 
 def bridge_standard_logging(log: Log) -> None:
     """Send warnings and errors of all libraries to ``log``."""
-    logging.basicConfig(handlers=[_Bridge(log)], level=logging.WARNING, force=True)
+    logging.basicConfig(handlers=[LogBridge(log)], level=logging.WARNING, force=True)

@@ -2,11 +2,12 @@
 
 import io
 import json
+import logging
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from smtp_gateway.telemetry import Event, Metrics, build_log
+from smtp_gateway.telemetry import Event, LogBridge, Metrics, build_log
 
 FIXED = {
     "smtp_connections_total": "counter",
@@ -66,3 +67,25 @@ def test_an_exception_is_logged_with_its_stack() -> None:
     except ValueError as error:
         build_log(stream, "INFO").error(Event.TASK_FAILED, exc_info=error)
     assert "ValueError" in json.loads(stream.getvalue())["exception"]
+
+
+def test_a_library_is_heard_without_what_it_was_told() -> None:
+    """Templates, classes and places reach the log; arguments and exception texts do not."""
+    stream = io.BytesIO()
+    logger = logging.Logger("library")
+    logger.addHandler(LogBridge(build_log(stream, "INFO")))
+    try:
+        raise ValueError("secret@example.com")
+    except ValueError:
+        logger.exception("failed for %s", "secret@example.com")
+    logger.info("unheard")
+    (line,) = stream.getvalue().splitlines()
+    fields = json.loads(line)
+    assert (fields["event"], fields["logger"], fields["level"]) == (
+        "library message",
+        "library",
+        "error",
+    )
+    assert (fields["template"], fields["error"]) == ("failed for %s", "ValueError")
+    assert "test_telemetry.py" in fields["stack"][0]
+    assert b"secret" not in line
