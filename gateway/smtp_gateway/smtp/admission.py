@@ -1,7 +1,7 @@
 """How much mail fits in memory, and who may bring more: refuse early, never die.
 
 The limit is the cgroup's (or a setting), and what counts as used is what the kubelet evicts by:
-page cache that can be dropped does not count. A message is held three times on its way (as received,
+page cache that can be dropped does not count. A message is held three times on its way (received,
 decoded, encoded), so ``SIZE=n`` reserves 3n before the upload; without SIZE a small reservation
 grows with what arrives. Beyond one message a credential may hold a quarter of the budget, so one
 slow sender never keeps all others out.

@@ -1,0 +1,50 @@
+"""What a listening port is: address, TLS, and who may announce clients."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass
+
+from smtp_gateway.smtp.effects import TlsMode
+from smtp_gateway.smtp.proxy import Network
+
+BACKLOG = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One port.
+
+    Attributes:
+        host: address to listen on; "" for all.
+        port: 0 takes a free one.
+        tls_mode: when TLS begins.
+        proxy_networks: balancers that must announce clients by PROXY protocol; empty: off.
+        reuse_port: several processes share the port.
+    """
+
+    host: str
+    port: int
+    tls_mode: TlsMode = TlsMode.STARTTLS
+    proxy_networks: tuple[Network, ...] = ()
+    reuse_port: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its kind, for metrics and logs."""
+        return "implicit" if self.tls_mode is TlsMode.IMPLICIT else "starttls"
+
+    def bind(self) -> socket.socket:
+        """Take the port.
+
+        Raises:
+            OSError: the address cannot be taken.
+        """
+        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
+        return socket.create_server(
+            (self.host, self.port),
+            family=family,
+            backlog=BACKLOG,
+            reuse_port=self.reuse_port,
+            dualstack_ipv6=self.host == "::",
+        )
