@@ -150,6 +150,25 @@ async def test_a_lost_connection_is_not_confirmed(parts: Bench) -> None:
     assert parts.errors("network_error") == 1
 
 
+async def test_a_login_is_never_repeated_below(parts: Bench) -> None:
+    """Not even when a kept connection turns out to be lost: wrong passwords are counted there."""
+    parts.api.on("POST /token", said(200, {}), Said(resets=True))
+    await parts.client.post_form({"username": "u"})
+    with pytest.raises(NotConfirmed):
+        await parts.client.post_form({"username": "u"})
+    assert len(parts.api.calls("POST /token")) == 2
+    assert parts.api.connections == 1
+
+
+async def test_a_lookup_on_a_lost_kept_connection_is_repeated_once(parts: Bench) -> None:
+    """A read may be (RFC 9110 9.2.2), and a server may close an idle connection at any time."""
+    parts.api.on("GET /lists", said(200, {}), Said(resets=True), said(200, {}), Said(resets=True))
+    await parts.client.get("/lists", bearer="b")
+    assert (await parts.client.get("/lists", bearer="b")).status == 200
+    assert type(await get_error(parts.client)) is NotConfirmed
+    assert len(parts.api.calls("GET /lists")) == 5
+
+
 async def test_a_silent_api_is_a_timeout(parts: Bench) -> None:
     """The limit covers the whole call."""
     parts.api.on("GET /lists", Said(gate=asyncio.Event()))
