@@ -171,21 +171,31 @@ def _media(fields: list[Field], default: MediaType) -> MediaType:
 
 
 def _ranges(part: Part) -> Iterator[tuple[int, int]]:
-    """Where the parts of a multipart stand (RFC 2046 5.1.1); a missing last delimiter is borne."""
+    """Where the parts of a multipart stand (RFC 2046 5.1.1); a missing last delimiter is borne.
+
+    Parts behind the last delimiter count too: some programs give an inner multipart the boundary
+    of the outer one, and what follows the inner end would be lost.
+    """
     boundary = part.media.parameters.get("boundary", "").rstrip(" \t")
-    begin = -1
+    begin, ended = -1, -1  # of the part being read; of the text behind a last delimiter
+    found = False
     if boundary:
         for line, after, closing in _delimiters(part, b"--" + _octets_of(boundary)):
-            if begin >= 0:
+            if 0 <= begin < line:  # two delimiters in a row are one
                 yield begin, _without_line_end(part.content, begin, line)
-            begin = -1 if closing else after
-            if closing:
-                part.epilogue = not _is_blank(part.content, after, part.end)
-                return
+            _mark_epilogue(part, ended, line)
+            begin, ended = (-1, after) if closing else (after, -1)
+            found = True
     if begin >= 0:
         yield begin, part.end
-    elif not _is_blank(part.content, part.start, part.end):
+    _mark_epilogue(part, ended, part.end)
+    if not found and not _is_blank(part.content, part.start, part.end):
         raise MessageUnreadable(reason=f"{part.media.type} without its boundary")
+
+
+def _mark_epilogue(part: Part, start: int, end: int) -> None:
+    if start >= 0 and not _is_blank(part.content, start, end):
+        part.epilogue = True
 
 
 def _octets_of(boundary: str) -> bytes:

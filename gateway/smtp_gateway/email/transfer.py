@@ -31,16 +31,13 @@ def _decode_standard(data: bytes) -> bytes:
 STANDARD: Final = Base64(base64.b64encode, _decode_standard)
 
 
-def _fastest() -> Base64:
-    """An optional package is five times faster; the results are equal, and tested to be."""
-    try:
-        import pybase64  # noqa: PLC0415  # optional, and wanted here alone
-    except ImportError:
-        return STANDARD
-    return Base64(pybase64.b64encode, lambda data: pybase64.b64decode(data, validate=True))
-
-
-FAST: Final = _fastest()
+try:
+    import pybase64
+except ImportError:  # an optional package, five times faster; results are equal, and tested to be
+    _fastest = STANDARD
+else:
+    _fastest = Base64(pybase64.b64encode, lambda data: pybase64.b64decode(data, validate=True))
+FAST: Final = _fastest
 
 _BLANKS = b" \t\r\n"
 _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="

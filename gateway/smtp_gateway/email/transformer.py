@@ -70,7 +70,7 @@ def transform(
             message_id=message_id,
             has_own_message_id=bool(own_id),
             idempotency_key=instructions.idempotency_key,
-            noted=(*instructions.noted, *contents.noted),
+            noted=tuple(dict.fromkeys([*instructions.noted, *contents.noted])),
             digest=digest,
             size_bytes=len(content),
         ),
