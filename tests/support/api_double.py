@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -67,6 +67,10 @@ class Said:
     gate: asyncio.Event | None = None
 
 
+Answers = Said | Callable[[Call], Said]
+"""What to do with a request, or how to find out from it."""
+
+
 def said(status: int, document: Any = None, **headers: str) -> Said:
     """An answer with JSON; bytes stay as they are. Header names: ``_`` becomes ``-``."""
     body = document if isinstance(document, bytes) else orjson.dumps(document)
@@ -89,7 +93,7 @@ class ApiDouble:
         self.open_connections = 0
         self.arrived = asyncio.Event()
         self._tls = tls
-        self._script: dict[str, list[Said]] = {}
+        self._script: dict[str, list[Answers]] = {}
         self._handlers: set[asyncio.Task[Any]] = set()
         self._server: asyncio.Server | None = None
         self.port = 0
@@ -107,7 +111,7 @@ class ApiDouble:
         """For ``CAKEMAIL_API_URL``."""
         return f"{'https' if self._tls else 'http'}://localhost:{self.port}"
 
-    def on(self, name: str, *answers: Said) -> None:
+    def on(self, name: str, *answers: Answers) -> None:
         """Answers for ``"METHOD /path"``, one after the other; the last one stays."""
         self._script[name] = list(answers)
 
@@ -145,11 +149,14 @@ class ApiDouble:
         head = await _read_head(reader)
         answers = self._script.get(head.name, [said(404, {"detail": "Not Found"})])
         answer = answers.pop(0) if len(answers) > 1 else answers[0]
-        if answer.resets_early:
+        if isinstance(answer, Said) and answer.resets_early:
             return False
         body = await reader.readexactly(int(head.headers.get("content-length", "0")))
-        self.seen.append(replace(head, body=body))
+        call = replace(head, body=body)
+        self.seen.append(call)
         self.arrived.set()
+        if not isinstance(answer, Said):
+            answer = answer(call)
         if answer.gate is not None:
             await answer.gate.wait()
         if answer.resets:
