@@ -96,10 +96,10 @@ def _auth(c: SessionState, argument: str) -> None:
         raise Refused(replies.ENCRYPTION_FIRST)  # RFC 4954 6
     if not c.extended:
         raise Refused(replies.HELLO_FIRST)
-    if c.authenticated:
-        raise Refused(replies.ALREADY_AUTHENTICATED)  # RFC 4954 4
     if c.in_transaction:
         raise Refused(replies.AUTH_IN_TRANSACTION)  # RFC 4954 4
+    if c.authenticated:
+        raise Refused(replies.ALREADY_AUTHENTICATED)  # RFC 4954 4
     hook, words = auth.parse(argument)
     c.call(hook, words)
 
