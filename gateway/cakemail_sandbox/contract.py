@@ -86,7 +86,7 @@ class Contract:
         values: dict[str, Any] = {}
         problems: list[Problem] = []
         for parameter in self.parameters(path, method, place):
-            name, schema = parameter["name"], parameter["schema"]
+            name, schema = parameter["name"], _absolute(parameter["schema"])
             if name not in given:
                 values[name] = schema.get("default")
                 continue
@@ -220,6 +220,12 @@ _VALIDATOR: Any = extend(  # type: ignore[no-untyped-call]  # untyped in the lib
 
 def _key(schema: Mapping[str, Any]) -> str:
     return json.dumps(schema, sort_keys=True)
+
+
+def _absolute(schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The same schema, readable outside the document in which it stands."""
+    local = str(schema.get("$ref", ""))
+    return {**schema, "$ref": f"urn:contract{local}"} if local.startswith("#") else schema
 
 
 def _coerced(text: str, schema: Mapping[str, Any]) -> Any:

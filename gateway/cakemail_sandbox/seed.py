@@ -10,7 +10,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ACCESS_TOKEN_FORM = r"^ck_pat_[0-9a-f]{40}$"  # noqa: S105  # a form, no secret
 
@@ -78,6 +78,15 @@ class Seed(_Data):
     accounts: tuple[Account, ...]
     users: tuple[User, ...] = ()
     access_tokens: tuple[AccessToken, ...] = ()
+
+    @model_validator(mode="after")
+    def _whole(self) -> Seed:
+        known = {each.id for each in self.accounts}
+        for each in (*self.users, *self.access_tokens):
+            for number in each.accounts:
+                if number not in known:
+                    raise ValueError(f"there is no account {number}")
+        return self
 
     def account(self, number: int) -> Account:
         """The account with this number.
