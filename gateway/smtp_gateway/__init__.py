@@ -10,7 +10,8 @@ Import order, upper may import lower, never the reverse (held by import-linter):
     ledger | api             what was already sent; the Cakemail API
     email                    pure: message bytes to dataclasses
     telemetry                names of every metric and event
-    policy | settings        what may change while running; what may not
+    settings                 what may not change while running
+    policy                   what may
     errors                   the error tree
     utils                    what any project could use
 """

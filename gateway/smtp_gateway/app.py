@@ -44,6 +44,7 @@ from smtp_gateway.telemetry import Event, Log, Metrics, bridge_standard_logging,
 from smtp_gateway.utils.clock import SystemClock
 from smtp_gateway.utils.lag import LagProbe
 from smtp_gateway.utils.memory import physical_bytes, resident_bytes
+from smtp_gateway.utils.stack import stack_of
 from smtp_gateway.utils.tasks import TaskOwner
 from smtp_gateway.utils.tls import CertificateStore, CertificateUnusable, ServerCertificate
 
@@ -68,7 +69,7 @@ def build_base(settings: Settings, log: Log) -> Base:
     """The parts without behaviour."""
 
     def failed(name: str, error: BaseException) -> None:
-        log.error(Event.TASK_FAILED, task=name, exc_info=error)
+        log.error(Event.TASK_FAILED, task=name, stack=stack_of(error))
 
     return Base(
         settings=settings,
@@ -215,6 +216,7 @@ def build_memory(base: Base) -> MemoryBudget:
 
 def build_handler(base: Base, api: ApiSide) -> GatewayHandler:
     """The hooks."""
+    shown = base.settings.log_client_address.shown
     return GatewayHandler(
         authenticator=Authenticator(
             tokens=api.tokens,
@@ -222,6 +224,7 @@ def build_handler(base: Base, api: ApiSide) -> GatewayHandler:
             metrics=base.metrics,
             log=base.log,
             clock=base.clock,
+            shown=shown,
         ),
         courier=api.delivery,
         policies=base.policies,
@@ -229,6 +232,7 @@ def build_handler(base: Base, api: ApiSide) -> GatewayHandler:
         metrics=base.metrics,
         log=base.log,
         clock=base.clock,
+        shown=shown,
     )
 
 

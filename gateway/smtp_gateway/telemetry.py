@@ -8,7 +8,6 @@ nothing up: ``metrics.emails_received["accepted"].inc()``.
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Callable, Iterable
 from enum import StrEnum
 from typing import Any, BinaryIO, Generic, Protocol, TypeVar
@@ -16,6 +15,8 @@ from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 import orjson
 import structlog
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from smtp_gateway.utils.stack import stack_of
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -240,7 +241,6 @@ def build_log(stream: BinaryIO, level: str) -> Log:
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(serializer=_dump),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
@@ -266,13 +266,12 @@ class LogBridge(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """See ``logging.Handler``."""
         say = self._log.error if record.levelno >= logging.ERROR else self._log.warning
-        kind, _, trace = record.exc_info or (None, None, None)
+        error = record.exc_info[1] if record.exc_info else None
         say(
             Event.LIBRARY,
             logger=record.name,
             template=str(record.msg)[:200],
-            error=kind.__name__ if kind else None,
-            stack=[f"{f.filename}:{f.lineno} {f.name}" for f in traceback.extract_tb(trace)],
+            stack=stack_of(error) if error else [],
         )
 
 

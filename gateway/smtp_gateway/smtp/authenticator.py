@@ -39,7 +39,7 @@ from smtp_gateway.smtp.replies import (
 from smtp_gateway.telemetry import Event
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from aiosmtpd.smtp import Session
 
@@ -89,6 +89,7 @@ class Authenticator:
         metrics: failures by reason, time of the whole check.
         log: one line per refused login.
         clock: for the time of the check.
+        shown: a client's address as the log may have it.
         answer_seconds: how long the API may take before the client hears 454.
     """
 
@@ -100,13 +101,14 @@ class Authenticator:
         metrics: Metrics,
         log: Log,
         clock: Clock,
+        shown: Callable[[str], str] = str,
         answer_seconds: float = ANSWER_SECONDS,
     ) -> None:
         self._tokens = tokens
         self._lockout = lockout
         self._failures = metrics.auth_failures
         self._duration = metrics.processing_duration["auth"]
-        self._refusals = Refusals(log)
+        self._refusals = Refusals(log, shown)
         self._clock = clock
         self._answer_seconds = answer_seconds
 

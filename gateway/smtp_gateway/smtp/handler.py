@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from smtp_gateway.delivery import Courier, Letter
 from smtp_gateway.errors import GatewayError, MessageTooLarge, NotPermitted, RateLimited
 from smtp_gateway.smtp import context
-from smtp_gateway.smtp.refusals import Refusals, stack_of
+from smtp_gateway.smtp.refusals import Refusals
 from smtp_gateway.smtp.replies import (
     ADDRESS_NOT_QUALIFIED,
     BAD_ADDRESS,
@@ -29,9 +29,10 @@ from smtp_gateway.smtp.replies import (
     reply_for,
 )
 from smtp_gateway.telemetry import Event
+from smtp_gateway.utils.stack import stack_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from aiosmtpd.smtp import AuthResult, Envelope, Session
 
@@ -59,6 +60,7 @@ class GatewayHandler:
         rate: mails a minute per client address.
         metrics: refusals for the rate.
         log: one line per refusal before delivery; delivery itself writes the message's line.
+        shown: a client's address as the log may have it.
         clock: for the moment of the final dot, where the engine does not tell it.
     """
 
@@ -72,6 +74,7 @@ class GatewayHandler:
         metrics: Metrics,
         log: Log,
         clock: Clock,
+        shown: Callable[[str], str] = str,
     ) -> None:
         self._authenticator = authenticator
         self._courier = courier
@@ -79,7 +82,7 @@ class GatewayHandler:
         self._rate = rate
         self._rate_refusals = metrics.admission_refusals["rate"]
         self._log = log
-        self._refusals = Refusals(log)
+        self._refusals = Refusals(log, shown)
         self._clock = clock
 
     # aiosmtpd reads the mechanisms from these names.

@@ -9,7 +9,7 @@ from aiosmtpd.smtp import Session
 
 from smtp_gateway import errors
 from smtp_gateway.errors import GatewayError
-from smtp_gateway.smtp.refusals import Refusals, stack_of
+from smtp_gateway.smtp.refusals import Refusals
 from smtp_gateway.telemetry import Event
 from tests.support.fakes import FakeLog
 
@@ -48,31 +48,3 @@ async def test_facts_stay_out_of_the_log() -> None:
     error = errors.SenderNotVerified("no sender", address="bob@x.test")
     assert "bob@x.test" in Refusals(log).tell(Event.COMMAND_REFUSED, session, "DATA", error)
     assert "bob@x.test" not in log.text
-
-
-def fail_with_content() -> None:
-    """Raise as a parser does, quoting what it stumbled over."""
-    try:
-        int("Subject: secret")
-    except ValueError as error:
-        raise KeyError("bob@x.test") from error
-
-
-def test_a_stack_shows_where_and_never_what() -> None:
-    """Classes, files and functions of the whole chain; no word of any message."""
-    with pytest.raises(KeyError, match="bob") as caught:
-        fail_with_content()
-    stack = stack_of(caught.value)
-    assert "ValueError" in stack
-    assert "KeyError" in stack
-    assert any(line.endswith(" fail_with_content") for line in stack)
-    assert "bob" not in repr(stack)
-    assert "secret" not in repr(stack)
-
-
-def test_an_endless_chain_of_causes_ends() -> None:
-    """An exception may be its own context."""
-    first, second = ValueError(), KeyError()
-    first.__context__ = second
-    second.__context__ = first
-    assert stack_of(first) == ["ValueError", "KeyError"] * 2 + ["ValueError"]
