@@ -196,7 +196,7 @@ _REPLY = re.compile(r"^reply: b['\"](.*)['\"]$")
 
 
 def dialogue(trace: str) -> list[str]:
-    """The trace of smtplib as ``C:`` and ``S:`` lines; credentials and the message's text left out."""
+    """The trace of smtplib as ``C:`` and ``S:`` lines, without credentials and text."""
     lines: list[str] = []
     uploading = False
     for entry in trace.splitlines():

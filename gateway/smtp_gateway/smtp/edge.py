@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast, cast
 
 from aiosmtpd.smtp import Envelope, Session
 
@@ -109,7 +109,7 @@ class Edge(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """See ``asyncio.BaseProtocol``."""
-        assert isinstance(transport, asyncio.Transport)
+        transport = cast("asyncio.Transport", transport)  # uvloop's has its methods, not its class
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         peer = transport.get_extra_info("peername")
@@ -186,7 +186,7 @@ class Edge(asyncio.BufferedProtocol):
             self._announced(header.rest, admitted=True)
             return
         self.hold(Hold.MACHINE)
-        _ = self._desk.tasks.spawn(self._ask_hook(hook, header), name="handle_PROXY")
+        self._desk.tasks.launch(self._ask_hook(hook, header), name="handle_PROXY")
 
     async def _ask_hook(self, hook: hk.Hook, header: ProxyHeader) -> None:
         self.envelope = Envelope()
