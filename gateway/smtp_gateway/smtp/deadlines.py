@@ -86,7 +86,7 @@ class UploadPace:
             self._stall_left -= forgiven
             self._window_began += forgiven
         elapsed = now - self._window_began
-        if elapsed < 0:
+        if elapsed <= 0:
             return True
         self._octets += octets
         if elapsed < self._timeouts.data_rate_window_seconds:

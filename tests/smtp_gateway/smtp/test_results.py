@@ -129,7 +129,7 @@ def test_a_handled_failure_without_any_reply_is_still_answered() -> None:
 
 
 def test_a_hook_that_wrote_its_own_refusal_is_not_answered_twice() -> None:
-    """aiosmtpd's server.push, then AuthResult with handled set."""
+    """The contract of aiosmtpd: server.push, then AuthResult with handled set."""
     d = Dialogue(held=frozenset({HookName.AUTH_PLAIN})).ready()
     d.say(LOGIN)
     assert d.carry_out(d.machine.push("501 5.5.2 Can't split auth value", d.now)) == [
@@ -259,7 +259,7 @@ def test_a_code_alone_gets_its_space() -> None:
 
 
 def test_the_ehlo_hook_may_replace_the_lines() -> None:
-    """aiosmtpd's contract: the returned list is what is said, with the last line marked anew."""
+    """The contract of aiosmtpd: the list that is returned is said, its last line marked anew."""
     d = Dialogue(script={HookName.EHLO: lambda _name, lines: [*lines, "250 EXTRA"]})
     d.start()
     assert d.say(b"EHLO c\r\n")[-2:] == ["250-LIMITS RCPTMAX=100", "250 EXTRA"]
