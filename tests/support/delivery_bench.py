@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from base64 import b64encode
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -41,6 +42,19 @@ def message(*lines: str, message_id: str = "<m-1@client.test>", body: str = "Hel
         *lines,
     ]
     return "\r\n".join([*fields, "", body, ""]).encode()
+
+
+def large_message(size: int) -> bytes:
+    """A message of about this size with one attachment."""
+    fields = ["MIME-Version: 1.0", 'Content-Type: multipart/mixed; boundary="b"']
+    line = b64encode(bytes(range(57))).decode() + "\r\n"
+    attachment = line * (size // len(line))
+    return message(
+        *fields,
+        body="--b\r\nContent-Type: text/plain\r\n\r\nHello\r\n--b\r\n"
+        'Content-Type: application/pdf; name="a.pdf"\r\n'
+        f"Content-Transfer-Encoding: base64\r\n\r\n{attachment}\r\n--b--",
+    )
 
 
 def queued(call: Call) -> Said:
