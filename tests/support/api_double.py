@@ -77,6 +77,9 @@ def said(status: int, document: Any = None, **headers: str) -> Said:
     return Said(status, body, {name.replace("_", "-"): value for name, value in headers.items()})
 
 
+ENDLESS_PIECE_BYTES = 16_384
+
+
 class ApiDouble:
     """The server.
 
@@ -84,6 +87,7 @@ class ApiDouble:
         seen: every request, in order.
         connections: how many were opened so far.
         open_connections: how many are open now.
+        endless_bytes: what was written of endless bodies.
         arrived: set whenever a request has arrived; clear it to wait for the next one.
     """
 
@@ -92,6 +96,7 @@ class ApiDouble:
         self.connections = 0
         self.open_connections = 0
         self.arrived = asyncio.Event()
+        self.endless_bytes = 0
         self._tls = tls
         self._script: dict[str, list[Answers]] = {}
         self._handlers: set[asyncio.Task[Any]] = set()
@@ -162,6 +167,10 @@ class ApiDouble:
         if answer.resets:
             return False
         await _write(writer, answer)
+        while answer.is_endless:
+            writer.write(b"x" * ENDLESS_PIECE_BYTES)
+            self.endless_bytes += ENDLESS_PIECE_BYTES
+            await writer.drain()
         return answer.cut_at is None and not answer.closes
 
 
@@ -181,6 +190,3 @@ async def _write(writer: asyncio.StreamWriter, answer: Said) -> None:
     head = f"HTTP/1.1 {answer.status} Said\r\ncontent-length: {length}\r\n{fields}\r\n"
     writer.write(head.encode("latin-1") + answer.body[: answer.cut_at])
     await writer.drain()
-    while answer.is_endless:
-        writer.write(b"x" * 16_384)
-        await writer.drain()
