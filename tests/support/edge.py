@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -18,12 +19,12 @@ from aiosmtpd.smtp import MISSING, AuthResult, LoginPassword
 from prometheus_client import CollectorRegistry
 
 from smtp_gateway.smtp.admission import MemoryBudget
-from smtp_gateway.smtp.edge import EdgeTimeouts
+from smtp_gateway.smtp.edge import Edge, EdgeTimeouts
 from smtp_gateway.smtp.effects import SessionSettings, Timeouts
 from smtp_gateway.smtp.listener import Listener
 from smtp_gateway.smtp.server import ServerLimits, SmtpServer
 from smtp_gateway.telemetry import Metrics
-from smtp_gateway.utils.clock import SystemClock
+from smtp_gateway.utils.clock import Clock, SystemClock
 from smtp_gateway.utils.lag import LagProbe
 from smtp_gateway.utils.tls import CertificateStore
 from tests.support.gateway import Certificates
@@ -182,6 +183,34 @@ class Lines:
         return [fields for name, fields in self.kept if name == event]
 
 
+class SweptClock:
+    """A clock that moves when told, and tells when the server has looked at it since.
+
+    Sweeps come in real time, what they judge by is this time: no test waits for a deadline.
+    """
+
+    def __init__(self) -> None:
+        self._now = 1_000_000.0
+        self._looked = asyncio.Event()
+
+    def monotonic(self) -> float:
+        """See ``Clock``."""
+        self._looked.set()
+        return self._now
+
+    def wall(self) -> float:
+        """See ``Clock``."""
+        return SystemClock().wall()
+
+    async def advance(self, seconds: float) -> None:
+        """Let time pass, and two sweeps see it."""
+        self._now += seconds
+        for _ in range(2):
+            self._looked.clear()
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await self._looked.wait()
+
+
 @dataclass
 class Rig:
     """A running server and what a test may want to look at."""
@@ -195,10 +224,15 @@ class Rig:
     certificates: Certificates
     refused: list[str]
     ports: list[int]
+    clients: list[Client] = field(default_factory=list)
 
     def value(self, name: str, **labels: str) -> float:
         """A metric's value."""
         return self.metrics.registry.get_sample_value(name, labels) or 0.0
+
+    def edges(self) -> list[Edge]:
+        """The connections open now."""
+        return list(self.server._live)  # noqa: SLF001  # no other part may see them
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Let the loop turn until something holds."""
@@ -208,7 +242,9 @@ class Rig:
 
     async def connect(self, index: int = 0) -> Client:
         """A client of one port, before anything was said."""
-        return await Client.connect(self.ports[index], self.certificates)
+        client = await Client.connect(self.ports[index], self.certificates)
+        self.clients.append(client)
+        return client
 
     async def greeted(self, index: int = 0) -> Client:
         """A client that has read 220."""
@@ -254,10 +290,12 @@ async def serving(
     timeouts: Timeouts | None = None,
     sweep_seconds: float = 0.02,
     lag: LagProbe | None = None,
+    clock: Clock | None = None,
     **settings: Any,
 ) -> AsyncIterator[Rig]:
     """A server with the given settings, closed at the end."""
-    metrics, clock, log = Metrics(CollectorRegistry()), SystemClock(), Lines()
+    metrics, log = Metrics(CollectorRegistry()), Lines()
+    clock = clock or SystemClock()
     refused: list[str] = []
     store = CertificateStore(
         certificates.chain_path,
@@ -297,6 +335,8 @@ async def serving(
         yield rig
     finally:
         await server.close()
+        for client in rig.clients:
+            await client.gone()
 
 
 class Client:
@@ -372,7 +412,7 @@ class Client:
 
     async def _line(self) -> str:
         while b"\r\n" not in self._buffer:
-            piece = await self._read()
+            piece = await self.octets()
             if not piece:
                 assert not self._buffer, f"half a line: {self._buffer!r}"
                 return ""
@@ -380,7 +420,7 @@ class Client:
         line, _, self._buffer = self._buffer.partition(b"\r\n")
         return line.decode("ascii")
 
-    async def _read(self) -> bytes:
+    async def octets(self) -> bytes:
         """Decrypted octets; b"" at the end."""
         while True:
             if self.tls is not None:
@@ -420,3 +460,9 @@ class Client:
     def close(self) -> None:
         """Leave without QUIT."""
         self.writer.close()
+
+    async def gone(self) -> None:
+        """Close, and wait until the socket is."""
+        self.writer.close()
+        with contextlib.suppress(ConnectionError):
+            await self.writer.wait_closed()

@@ -10,7 +10,7 @@ import asyncio
 import secrets
 import ssl
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast, cast
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
 from aiosmtpd.smtp import Envelope, Session
 
@@ -103,7 +103,7 @@ class Edge(asyncio.BufferedProtocol):
         self._failure = ""
         self._began = self._since = desk.clock.monotonic()  # the connection; its present phase
         self._unsent, self._unsent_since = 0, 0.0
-        self._bytes_in = self._bytes_out = self._dropped = 0
+        self.bytes_in = self._bytes_out = self._dropped = 0
 
     # ---- the transport's calls -----------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class Edge(asyncio.BufferedProtocol):
     def buffer_updated(self, nbytes: int) -> None:
         """See ``asyncio.BufferedProtocol``."""
         octets = self._desk.read_view[:nbytes]
-        self._bytes_in += nbytes
+        self.bytes_in += nbytes
         if self._shut or self._failure:
             self._drop(nbytes)
         elif self._header is not None:
@@ -435,6 +435,11 @@ class Edge(asyncio.BufferedProtocol):
             self._transport.abort()
 
     @property
+    def held(self) -> bool:
+        """Whether reading has stopped."""
+        return self._holds is not Hold.NONE
+
+    @property
     def waiting(self) -> bool:
         """Whether a hook is out."""
         return self._talk is not None and self._talk.machine.hook_out
@@ -461,7 +466,7 @@ class Edge(asyncio.BufferedProtocol):
             tls=info.version if info is not None else "",
             mechanism=machine.mechanism if machine else "",
             messages=machine.messages if machine else 0,
-            bytes_in=self._bytes_in,
+            bytes_in=self.bytes_in,
             bytes_out=self._bytes_out,
             seconds=round(seconds, 3),
             ended_by=self._failure or (machine.ended_by if machine else "") or "client",

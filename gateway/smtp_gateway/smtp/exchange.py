@@ -18,9 +18,9 @@ from smtp_gateway.smtp import effects as fx
 from smtp_gateway.smtp import hooks as hk
 from smtp_gateway.smtp.intake import Intake
 from smtp_gateway.smtp.machine import Machine
-from smtp_gateway.smtp.refusals import stack_of
 from smtp_gateway.smtp.replies import NO_MEMORY, TOO_MANY_FOR_LOGIN
 from smtp_gateway.telemetry import Event
+from smtp_gateway.utils.stack import stack_of
 
 if TYPE_CHECKING:
     from aiosmtpd.proxy_protocol import ProxyData
@@ -257,7 +257,7 @@ class Exchange:
         else:
             hk.ABSENT.get(name, hk.nothing)(self.session, self.envelope, *call.args)
             return self._finish(name, None)
-        _ = self._server.tasks.spawn(work, name=name.value)  # its owner keeps it
+        self._server.tasks.launch(work, name=name.value)
         return None
 
     def _invoke(self, name: fx.HookName, hook: hk.Hook, args: tuple[object, ...]) -> object:
@@ -399,6 +399,8 @@ class Exchange:
         self.renew_session()
 
     def _count(self, effect: fx.Count) -> None:
+        if self._wire is None and effect.what == "emails_received":
+            effect = fx.Count("emails_received", {"status": "aborted"})  # nobody heard the reply
         self._server.tally(effect)
 
     _actions: ClassVar[Mapping[type, Callable[[Exchange, Any], None]]] = {

@@ -2,8 +2,8 @@
 
 A connection is refused with a reply and never in silence, but where the PROXY protocol says so.
 Draining takes one path whatever its cause (smtp-server 4.8): first readiness turns red while
-connections are still taken, then the ports close, then each session is told 421 as soon as it has no
-mail under way; never in place of an answer to a final dot.
+connections are still taken, then the ports close, then each session hears 421 once it has no mail
+under way; never in place of an answer to a final dot.
 """
 
 from __future__ import annotations
