@@ -64,12 +64,14 @@ def clients_server(clients_gateway: GatewayProcess) -> Server:
 
 
 @pytest.fixture
-def stand(clients_server: Server, sandbox: Sandbox) -> Stand:
-    """The gateway in front of an empty sandbox."""
-    return Stand(clients_server, sandbox)
+def stand(clients_server: Server, running_sandbox: Sandbox) -> Stand:
+    """The gateway in front of a sandbox without faults."""
+    running_sandbox.no_faults()
+    return Stand(clients_server, running_sandbox)
 
 
 @pytest.fixture
-def narrow_stand(narrow_gateway: GatewayProcess, sandbox: Sandbox) -> Stand:
-    """The narrow gateway in front of an empty sandbox."""
-    return Stand(server_of(narrow_gateway), sandbox)
+def narrow_stand(narrow_gateway: GatewayProcess, running_sandbox: Sandbox) -> Stand:
+    """The narrow gateway in front of a sandbox without faults."""
+    running_sandbox.no_faults()
+    return Stand(server_of(narrow_gateway), running_sandbox)

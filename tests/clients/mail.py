@@ -70,13 +70,13 @@ class Mail:
             )
         return message
 
-    def saved(self, folder: Path) -> dict[str, Path]:
+    def saved(self, folder: Path, *, line_end: str = "\n") -> dict[str, Path]:
         """Its parts as files, for programs that read them: ``text``, ``html``, ``attachment``."""
         files = {"text": folder / "text.txt"}
-        files["text"].write_text(self.text, encoding="utf-8")
+        files["text"].write_text(self.text, encoding="utf-8", newline=line_end)
         if self.html:
             files["html"] = folder / "page.html"
-            files["html"].write_text(self.html, encoding="utf-8")
+            files["html"].write_text(self.html, encoding="utf-8", newline=line_end)
         if self.attachment:
             files["attachment"] = folder / self.attachment.name
             files["attachment"].write_bytes(self.attachment.content)
