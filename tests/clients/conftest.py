@@ -12,6 +12,12 @@ from tests.clients.stand import Stand
 from tests.support.gateway import Certificates, GatewayProcess, make_certificates, running_gateway
 from tests.support.sandbox import PASSWORD, USERNAME, Sandbox
 
+# What clients sent and no log may hold: addresses, secrets, subjects, bodies, file names.
+PRIVATE = (
+    *("@example", "192.0.2.9", PASSWORD, "not the password", "A plain one", "Your order"),
+    *("Bonjour", "Thank you!", "invoice-7", "order.csv", "site-backup"),
+)
+
 
 @pytest.fixture(scope="session")
 def clients_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -32,6 +38,8 @@ def clients_gateway(
     """The gateway that client programs send through."""
     with running_gateway(running_sandbox.url, clients_certificates, clients_folder) as gateway:
         yield gateway
+        log = gateway.log_text()
+    assert [word for word in PRIVATE if word in log] == []
 
 
 @pytest.fixture(scope="session")

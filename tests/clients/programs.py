@@ -144,8 +144,8 @@ async def curl_implicit(server: Server, mail: Mail, folder: Path) -> Told:
 
 
 async def _curl(url: str, server: Server, mail: Mail, folder: Path) -> Told:
-    # curl sends a file's octets as they are, and stuffs a leading dot after CRLF only. Its --crlf is
-    # no way out: with -F it makes CR CR LF of the lines that curl writes itself.
+    # curl sends a file's octets as they are and stuffs a leading dot after CRLF only. Its --crlf is
+    # no way out: with -F it makes CR CR LF of the lines that curl itself writes.
     files = mail.saved(folder, line_end="\r\n")
     parts = [f"=<{files['text']};type=text/plain; charset=utf-8"]
     if mail.html:
