@@ -208,11 +208,12 @@ class Delivery:
         if self._draining:
             refusals["draining"].inc()
             raise Unavailable("draining")
-        pause = self._slots.pause_seconds(_account_key(login, None))
+        account = _account_key(login, None)
+        pause = self._slots.pause_seconds(account)
         if pause > 0:
             refusals["throttled"].inc()
             raise Throttled("account is paused", seconds=int(pause) + 1)
-        if self._slots.expected_wait_seconds() > self._settings.longest_wait_seconds:
+        if self._slots.expected_wait_seconds(account) > self._settings.longest_wait_seconds:
             refusals["slots"].inc()
             raise Unavailable("too long a wait for a place")
         if not self._breaker.admits():

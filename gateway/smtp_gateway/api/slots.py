@@ -50,6 +50,12 @@ class FifoLimit:
         """How many wait now."""
         return len(self._waiting)
 
+    def queue_length(self) -> float:
+        """How many holding times a newcomer would wait; 0 when a place is free."""
+        if self._held < self.limit and not self._waiting:
+            return 0.0
+        return (len(self._waiting) + 1) / self.limit
+
     async def acquire(self, *, timeout_seconds: float) -> bool:
         """Take a place; False when none came free in time."""
         if self._held < self.limit and not self._waiting:
@@ -154,11 +160,11 @@ class Slots:
         """Submissions in flight now."""
         return self._all.held
 
-    def expected_wait_seconds(self) -> float:
-        """How long a submission that comes now would wait for its place, estimated."""
-        if self._all.held < self._all.limit and not self._all.waiting:
-            return 0.0
-        return (self._all.waiting + 1) * self._hold_seconds / self._all.limit
+    def expected_wait_seconds(self, key: Hashable) -> float:
+        """How long a submission of this account that comes now would wait, estimated."""
+        account = self._accounts.get(key)
+        own = 0.0 if account is None else account.gate.queue_length()
+        return max(own, self._all.queue_length()) * self._hold_seconds
 
     def pause_seconds(self, key: Hashable) -> float:
         """How long this account is still paused; 0 when it is not."""
@@ -247,7 +253,7 @@ class Slots:
         """
         account = lease.account
         now = self._clock.monotonic()
-        if lease.began >= account.changed:  # calls of the same burst halve once, not each
+        if lease.began > account.changed:  # calls of the same burst halve once, not each
             account.gate.limit = max(1, min(account.gate.held, account.gate.limit) // 2)
             account.changed = now
         told = seconds if seconds is not None else self._next_pause(account)
