@@ -211,6 +211,7 @@ class InProcessLedger:
 
     async def confirm(self, key: bytes, keep: Keep) -> None:
         """See ``Ledger``."""
+        self._expire()
         kept = self._settled.get(key)
         if kept is None:
             return
