@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from smtp_gateway.api.breaker import Breaker
 from smtp_gateway.api.calls import Caller
 from smtp_gateway.api.slots import Slots
-from smtp_gateway.api.submitter import AiohttpSubmitter, open_session
+from smtp_gateway.api.submitter import AiohttpSubmitter, Submitter, open_session
 from smtp_gateway.api.tokens import Login
 from smtp_gateway.delivery import Delivery, DeliverySettings, Letter, Receipt
 from smtp_gateway.errors import GatewayError
@@ -24,7 +24,6 @@ from smtp_gateway.policy import Policy
 from smtp_gateway.preparation import Preparer
 from smtp_gateway.recipients import Recipients
 from smtp_gateway.telemetry import Metrics
-from smtp_gateway.utils.clock import Clock
 from smtp_gateway.utils.tasks import TaskOwner
 from tests.support.api_double import ApiDouble, Call, Said, said
 from tests.support.fakes import FakeLog, FakeLogin, GivenClock
@@ -231,7 +230,7 @@ class DeliveryBench:
 
 @asynccontextmanager
 async def delivery_bench(
-    *, clock: Clock | None = None, limit: int = 20, **settings: Any
+    *, submitter: Submitter | None = None, limit: int = 20, **settings: Any
 ) -> AsyncIterator[DeliveryBench]:
     """A bench whose API accepts every mail until told otherwise."""
     given = GivenClock()
@@ -244,16 +243,15 @@ async def delivery_bench(
     failures: list[BaseException] = []
     metrics, log = Metrics(CollectorRegistry()), FakeLog()
     tasks = TaskOwner(lambda _, error: failures.append(error))
-    used = clock or given
-    slots = Slots(limit, used, sleep=sleep, chance=lambda: 1.0)
-    breaker = Breaker(used)
-    ledger, lookups = InProcessLedger(used, metrics), FakeLookups()
+    slots = Slots(limit, given, sleep=sleep, chance=lambda: 1.0)
+    breaker = Breaker(given)
+    ledger, lookups = InProcessLedger(given, metrics), FakeLookups()
     async with ApiDouble() as api:
         api.on(POST, queued)
-        submitter = AiohttpSubmitter(open_session(connections=limit), api.base_url)
-        caller = Caller(submitter, slots, breaker, metrics, log, used, sleep=sleep)
+        real = AiohttpSubmitter(open_session(connections=limit), api.base_url)
+        caller = Caller(submitter or real, slots, breaker, metrics, log, given, sleep=sleep)
         preparer = Preparer(message_id_domain="gateway.test")
-        recipients = Recipients(caller, ledger, lookups, metrics, used)
+        recipients = Recipients(caller, ledger, lookups, metrics, given)
         delivery = Delivery(
             preparer=preparer,
             lookups=lookups,
@@ -263,7 +261,7 @@ async def delivery_bench(
             breaker=breaker,
             metrics=metrics,
             log=log,
-            clock=used,
+            clock=given,
             tasks=tasks,
             settings=DeliverySettings(ledger_secret=b"secret", **settings),
         )
@@ -272,6 +270,6 @@ async def delivery_bench(
             failures,
         )  # fmt: skip
         await tasks.cancel()
-        await submitter.aclose()
+        await real.aclose()
         await preparer.aclose()
     assert failures == []
