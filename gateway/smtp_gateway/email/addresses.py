@@ -18,6 +18,7 @@ from smtp_gateway.email.headers import Field, decode_words, one_line, refuse_con
 from smtp_gateway.errors import HeaderInvalid
 
 MAX_COMMENT_DEPTH = 20
+MAX_FROM_CHARACTERS = 10_000  # a display name in encoded words is a few hundred
 
 
 def normalise_recipient(address: str) -> str:
@@ -74,6 +75,8 @@ def parse_mailbox(value: str) -> Mailbox:
     Raises:
         HeaderInvalid: none, several, a group, or a text that is no address.
     """
+    if len(value) > MAX_FROM_CHARACTERS:
+        raise HeaderInvalid(header="From", reason=f"longer than {MAX_FROM_CHARACTERS} characters")
     elements = list(_split(value))
     places = [at for at, one in enumerate(elements) if one.angle is not None or "@" in one.plain()]
     if not places:
@@ -99,7 +102,7 @@ class _Element:
 
 
 _TOKEN = re.compile(
-    r"""(?P<quoted>"(?:[^"\\]|\\.)*+")|(?P<angle><[^<>]*+>)|(?P<open>\()|(?P<comma>,)"""
+    r"""(?P<quoted>"(?:[^"\\]++|\\.)*+")|(?P<angle><[^<>]*+>)|(?P<open>\()|(?P<comma>,)"""
     r"""|(?P<group>[:;])|(?P<bad>["<>)])|(?P<word>(?:\\.|[^"<>(),:;\\]|\\\Z)++)""",
     re.DOTALL,
 )
@@ -140,7 +143,7 @@ def _extend(element: _Element, kind: str, token: str) -> None:
         raise HeaderInvalid(header="From", reason="text behind the mailbox")
 
 
-_COMMENT_PART = re.compile(r"(?:[^()\\]|\\.)*+([()])", re.DOTALL)
+_COMMENT_PART = re.compile(r"(?:[^()\\]++|\\.)*+([()])", re.DOTALL)
 
 
 def _comment(value: str, at: int, element: _Element) -> int:

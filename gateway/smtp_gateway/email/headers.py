@@ -152,7 +152,7 @@ def encode_words(value: str, *, structured: bool = False) -> str:
     for token in (_STRUCTURED if structured else _UNSTRUCTURED).findall(value):
         if _UNSAFE.search(token):
             run.append(_unquoted(token) if structured else token)
-        elif run and token.isspace():
+        elif run and not token.strip(" \t"):
             run.append(token)
         else:
             _flush(run, out)
@@ -162,7 +162,7 @@ def encode_words(value: str, *, structured: bool = False) -> str:
 
 
 _UNSTRUCTURED = re.compile(r"[\t ]+|[^\t ]+")
-_STRUCTURED = re.compile(r'[\t ]+|"(?:[^"\\]|\\.)*"?|[^\t "<>,;]+|.', re.DOTALL)
+_STRUCTURED = re.compile(r'[\t ]+|"(?:[^"\\]++|\\.)*+"?|[^\t "<>,;]+|.', re.DOTALL)
 
 
 def _unquoted(token: str) -> str:
@@ -172,7 +172,7 @@ def _unquoted(token: str) -> str:
 
 
 def _flush(run: list[str], out: list[str]) -> None:
-    blank = run.pop() if run and run[-1].isspace() else ""
+    blank = run.pop() if run and not run[-1].strip(" \t") else ""
     if run:
         out.append(" ".join(_encoded_chunks("".join(run))))
     out.append(blank)
@@ -198,7 +198,7 @@ def _encoded_word(chunk: bytes) -> str:
 
 _TYPE = re.compile(r"[ \t]*([A-Za-z0-9!#$&^_.+-]{1,127}/[A-Za-z0-9!#$&^_.+-]{1,127})(?![^\s;(])")
 _PARAMETER = re.compile(
-    r";[\s]*+([^\s=;\"]++)\s*+=\s*+(?:\"((?:[^\"\\]|\\.)*)\"|([^;]*+))", re.DOTALL
+    r";[\s]*+([^\s=;\"]++)\s*+=\s*+(?:\"((?:[^\"\\]++|\\.)*+)\"|([^;]*+))", re.DOTALL
 )
 _SECTION = re.compile(r"([^*]+)(?:\*(\d{1,3}))?(\*)?")
 _QUOTED_PAIR = re.compile(r"\\([\"\\])")

@@ -24,6 +24,7 @@ MAX_HEADER_BYTES = 1_048_576  # smtp-server 3.4: tens of kilobytes are normal
 MAX_FIELDS = 2_000
 MAX_DEPTH = 50
 MAX_PARTS = 1_000
+MAX_PART_FIELDS = 20_000  # of all parts together: twenty for each
 
 _LF, _CR = 0x0A, 0x0D
 
@@ -144,7 +145,7 @@ def read_tree(content: bytes, fields: list[Field], start: int) -> Part:
     """
     root = Part(content, start, len(content), fields, _media(fields, _TEXT_DEFAULT))
     waiting = [(root, 1)]
-    count = 1
+    count, fields_left = 1, MAX_PART_FIELDS
     while waiting:
         part, depth = waiting.pop()
         if not part.is_multipart:
@@ -157,7 +158,12 @@ def read_tree(content: bytes, fields: list[Field], start: int) -> Part:
             if count > MAX_PARTS:
                 raise MessageTooComplex(reason=f"more than {MAX_PARTS} parts")
             inner, body = read_fields(content, begin, end)
+            fields_left -= len(inner)
+            if fields_left < 0:
+                raise MessageTooComplex(reason=f"more than {MAX_PART_FIELDS} fields in parts")
             child = Part(content, body, end, inner, _media(inner, default))
+            if end == len(content) and not child.is_multipart:
+                child.end = _without_line_end(content, body, end)  # as if a delimiter followed
             part.children.append(child)
             waiting.append((child, depth + 1))
     return root
@@ -178,14 +184,16 @@ def _ranges(part: Part) -> Iterator[tuple[int, int]]:
     """
     boundary = part.media.parameters.get("boundary", "").rstrip(" \t")
     begin, ended = -1, -1  # of the part being read; of the text behind a last delimiter
-    found = False
+    found = 0
     if boundary:
         for line, after, closing in _delimiters(part, b"--" + _octets_of(boundary)):
+            found += 1
+            if found > 2 * MAX_PARTS:  # in a row they make no part, but cost time
+                raise MessageTooComplex(reason=f"more than {2 * MAX_PARTS} boundaries")
             if 0 <= begin < line:  # two delimiters in a row are one
                 yield begin, _without_line_end(part.content, begin, line)
             _mark_epilogue(part, ended, line)
             begin, ended = (-1, after) if closing else (after, -1)
-            found = True
     if begin >= 0:
         yield begin, part.end
     _mark_epilogue(part, ended, part.end)

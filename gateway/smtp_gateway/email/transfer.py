@@ -45,6 +45,7 @@ _ALPHABET = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/="
 # them mean that the text is no base64 at all, and ignoring them would deliver rubbish.
 _LINE_CHARACTERS = 76
 _DATA = re.compile(rb"[^=]+")
+_MAX_PIECES = 1_000
 
 
 def decode_base64(data: bytes, implementation: Base64 = FAST) -> bytes:
@@ -65,6 +66,8 @@ def _decode_damaged(compact: bytes, implementation: Base64) -> bytes:
     if noise * _LINE_CHARACTERS > len(compact):
         raise Damaged("the base64 data holds other characters")
     clean = compact.translate(None, bytes(set(range(256)) - set(_ALPHABET))) if noise else compact
+    if clean.count(b"=") > 2 * _MAX_PIECES:
+        raise Damaged("the base64 data is in too many pieces")
     runs = _DATA.findall(clean)  # padding missing, or several encoded pieces one after the other
     if noise and len(runs) > 1:
         raise Damaged("text stands behind the base64 data")
@@ -73,15 +76,12 @@ def _decode_damaged(compact: bytes, implementation: Base64) -> bytes:
     return b"".join(implementation.decode(run + b"=" * (-len(run) % 4)) for run in runs)
 
 
-# A bare CR after `=` makes the C decoder skip to the next LF and lose what stands between.
-_BARE_SOFT_BREAK = re.compile(rb"=\r(?!\n)")
-
-
 def decode_quoted_printable(data: bytes) -> bytes:
     """Content of a quoted-printable body; what is no escape stays as it is (RFC 2045 6.7)."""
     if b"=" not in data:
         return data
-    return binascii.a2b_qp(_BARE_SOFT_BREAK.sub(b"=\n", data))
+    # Behind a soft break with a bare CR, the C decoder loses everything up to the next LF.
+    return binascii.a2b_qp(data.replace(b"=\r\n", b"=\n").replace(b"=\r", b"=\n"))
 
 
 def decode_uuencode(data: bytes) -> bytes:
