@@ -31,7 +31,14 @@ from tests.support.gateway import Certificates
 
 PATIENCE_SECONDS = 10
 HOST = "127.0.0.1"
-LOGIN = base64.b64encode(b"\0user\0secret").decode()
+
+
+def login(user: str) -> str:
+    """An initial response of PLAIN that the recording handler takes."""
+    return base64.b64encode(f"\0{user}\0secret".encode()).decode()
+
+
+LOGIN = login("user")
 
 
 @dataclass
@@ -261,15 +268,15 @@ class Rig:
         await client.ask("EHLO client.test")
         return client
 
-    async def logged_in(self) -> Client:
+    async def logged_in(self, user: str = "user") -> Client:
         """A client that may send."""
         client = await self.secured()
-        assert (await client.ask(f"AUTH PLAIN {LOGIN}")).startswith("235 ")
+        assert (await client.ask(f"AUTH PLAIN {login(user)}")).startswith("235 ")
         return client
 
-    async def in_data(self, size: int | None = None) -> Client:
+    async def in_data(self, user: str = "user", *, size: int | None = None) -> Client:
         """A client that has read 354."""
-        client = await self.logged_in()
+        client = await self.logged_in(user)
         size_parameter = "" if size is None else f" SIZE={size}"
         assert (await client.ask(f"MAIL FROM:<a@x.test>{size_parameter}")).startswith("250 ")
         assert (await client.ask("RCPT TO:<b@y.test>")).startswith("250 ")
@@ -326,7 +333,7 @@ async def serving(
         clock=clock,
         lag=lag or LagProbe(clock, lambda _: None),
         limits=limits,
-        timeouts=edge_timeouts,
+        timeouts=edge_timeouts or EdgeTimeouts(linger_seconds=0.1),
         sweep_seconds=sweep_seconds,
     )
     ports = await server.start()

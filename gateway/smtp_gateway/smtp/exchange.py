@@ -325,7 +325,7 @@ class Exchange:
     def _admit(self) -> bool:
         """Memory for the message that MAIL announces (smtp-server 4.7)."""
         key: bytes | None = getattr(self.session, "login_key", None)
-        if self._intake.admit(self.machine.declared_size or 0, key):
+        if self._intake.admit(self.machine.size_asked or 0, key):
             return True
         self._server.metrics.admission_refusals["memory"].inc()
         return False

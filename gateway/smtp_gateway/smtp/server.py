@@ -35,7 +35,8 @@ from smtp_gateway.utils.tls import CertificateStore
 READ_BYTES: Final = 65_536
 SWEEP_SECONDS: Final = 1.0
 UPLOAD_MARGIN_SECONDS: Final = 5.0  # between cutting uploads and the last deadline of a submission
-REFUSED_SHARE: Final = 0.1  # sessions beyond the cap that are still told why
+REFUSED_SHARE: Final = 0.1  # connections beyond the cap that are still told why
+REFUSED_LEAST: Final = 10
 K = TypeVar("K")
 
 REFERENCE_LOGGERS: Final = ("mail.log", "mail.debug")  # aiosmtpd's own: they hold addresses
@@ -270,7 +271,7 @@ class SmtpServer:
         reason, reply = found
         self.metrics.admission_refusals[reason].inc()
         self._refused.add(edge)
-        if len(self._refused) > max(1.0, self._limits.connections * REFUSED_SHARE):
+        if len(self._refused) > max(REFUSED_LEAST, self._limits.connections * REFUSED_SHARE):
             edge.abort()  # telling more of them would be the overload itself
         return reply
 
