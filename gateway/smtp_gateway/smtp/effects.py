@@ -32,7 +32,9 @@ of DATA is counted even when the client is gone. An ``AuthAnswer`` may stand bes
 
 Facts to read at any time: ``authenticated``, ``mechanism``, ``messages`` (dots answered),
 ``closing``, ``ended_by``, ``in_transaction``, ``receiving``, ``awaiting_data``, ``hook_out``,
-``tls``, ``declared_size`` (SIZE= of the open transaction, else None).
+``tls``, ``declared_size`` (SIZE= of the open transaction, else None), ``size_asked`` (that of the
+MAIL whose hook is out). ``ended_by`` is one of quit, eof, timeout, drain, refused, handler (a 421
+of its own), errors, logins, messages, line_ending, early_input, over_size.
 
 The machine counts: ``commands`` {command, status}, ``emails_received`` {status} for every dot and
 every aborted upload, ``line_ending_refusals`` {kind}, and ``auth_failures`` {reason} for what never

@@ -320,7 +320,6 @@ class Machine(SessionState):
             self.say(replies.TOO_MANY_ERRORS)
             self.close("errors")
         elif self.phase is Phase.CHALLENGE:
-            self.emit(_MALFORMED)
             self._answer_challenge(None, reply)
         else:
             self.verb = "AUTH" if reply is replies.AUTH_TOO_LONG else "other"
@@ -366,7 +365,6 @@ class Machine(SessionState):
         if blob == auth.ABORT:
             self._answer_challenge(None, replies.AUTH_ABORTED)
         elif answer is None:
-            self.emit(_MALFORMED)
             self._answer_challenge(None, replies.BAD_BASE64)
         else:
             self._answer_challenge(answer)

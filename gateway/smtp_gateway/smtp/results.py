@@ -27,7 +27,10 @@ WHEN_FAILED: Mapping[HookName | None, object] = {HookName.STARTTLS: False, HookN
 def _said(c: SessionState, result: object, default: Reply, **facts: str) -> str:
     if result is None:
         return c.say_line(default.line(**facts) if facts else plain(default))
-    return c.say_line(str(result))
+    # aiosmtpd takes octets as well
+    return c.say_line(
+        result.decode("ascii", "replace") if isinstance(result, bytes) else str(result)
+    )
 
 
 def _ehlo(c: SessionState, result: object) -> str:

@@ -58,6 +58,12 @@ def test_answers_may_be_pipelined() -> None:
     ]
 
 
+def test_a_login_may_be_the_first_of_a_group() -> None:
+    """RFC 4954 4: AUTH with an initial response may be pipelined."""
+    d = Dialogue().ready()
+    assert d.say(LOGIN + MAIL + RCPT) == ["235 2.7.0 Authentication successful", "250 OK", "250 OK"]
+
+
 def test_equals_is_an_empty_initial_response() -> None:
     """RFC 4954 4: `=` stands for no octets."""
     d = Dialogue().ready()
@@ -79,6 +85,7 @@ def test_bad_base64_as_an_answer_is_501_and_ends_the_exchange() -> None:
     d = Dialogue().ready()
     d.say(b"AUTH LOGIN\r\n")
     assert d.say(b"=\r\n") == ["501 5.5.2 Cannot decode base64 [s1]"]
+    assert d.counts["auth_failures", "malformed"] == 0  # its hook counts what it has seen
     assert not d.machine.hook_out
     assert d.say(LOGIN) == ["235 2.7.0 Authentication successful"]
 
@@ -250,6 +257,12 @@ def test_what_is_no_reply_never_leaves(line: str) -> None:
     """RFC 5321 4.2; trap 37: a hook's mistake is said as one."""
     d = Dialogue(script={HookName.NOOP: line}).ready()
     assert d.say(b"NOOP\r\n") == ["451 4.3.0 Internal error [s1]"]
+
+
+def test_a_reply_in_octets_is_a_reply() -> None:
+    """The contract of aiosmtpd: a status is text or octets."""
+    d = Dialogue(script={HookName.NOOP: b"250 fine"}).ready()
+    assert d.say(b"NOOP\r\n") == ["250 fine"]
 
 
 def test_a_code_alone_gets_its_space() -> None:

@@ -263,7 +263,7 @@ class Session(RuleBasedStateMachine):
 
 def test_three_invariants_of_a_session() -> None:
     """It never breaks, it always ends, and every line that leaves is a well-formed reply."""
-    run_state_machine_as_test(  # type: ignore[no-untyped-call]  # hypothesis does not type it
+    run_state_machine_as_test(
         Session, settings=settings(max_examples=300, stateful_step_count=40, deadline=None)
     )
 
