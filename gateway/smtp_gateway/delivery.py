@@ -249,8 +249,7 @@ class Delivery:
         deadline = letter.received_monotonic + self._settings.deadline_seconds
         left = deadline - self._clock.monotonic()
         try:
-            async with asyncio.timeout(left):
-                prepared = await self._preparer.prepare(letter.content, policy)
+            prepared = await self._preparer.prepare(letter.content, policy, timeout_seconds=left)
         except TimeoutError as error:
             raise Unavailable("the deadline passed before the first call") from error
         except GatewayError:

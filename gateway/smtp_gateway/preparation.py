@@ -112,11 +112,19 @@ class Preparer:
         warm = [self._running_pool().submit(os.getpid) for _ in range(self._workers)]
         await asyncio.gather(*map(asyncio.wrap_future, warm))
 
-    async def prepare(self, content: bytes, policy: Policy) -> Prepared:
+    async def prepare(
+        self, content: bytes, policy: Policy, *, timeout_seconds: float | None = None
+    ) -> Prepared:
         """Make one message ready.
+
+        Args:
+            content: as received.
+            policy: defaults and limits.
+            timeout_seconds: how long to wait for a worker; a message in the loop ends by itself.
 
         Raises:
             MessageError: the message cannot be carried.
+            TimeoutError: no worker was ready in time.
             CapacityExceeded: too many large messages wait already.
             InternalError: the worker died with the message; it may be tried again.
         """
@@ -126,7 +134,8 @@ class Preparer:
             raise CapacityExceeded("too many large messages wait for a worker")
         self._outside += 1
         try:
-            return await self._in_worker(content, policy)
+            async with asyncio.timeout(timeout_seconds):
+                return await self._in_worker(content, policy)
         finally:
             self._outside -= 1
 
