@@ -189,6 +189,7 @@ _MAX_ADDRESS = 256  # RFC 5321 4.5.3.1.3, less the angle brackets
 
 
 def _checked(address: str) -> str:
-    if len(address) > _MAX_ADDRESS or not _ADDRESS.fullmatch(address):
+    well_formed = len(address) <= _MAX_ADDRESS and _ADDRESS.fullmatch(address)
+    if not well_formed or not ascii_domain(address.rpartition("@")[2]).isascii():
         raise HeaderInvalid(header="From", reason="not a valid address")
     return address

@@ -85,6 +85,8 @@ def test_one_mailbox_is_read(value: str, address: str, name: str) -> None:
         ("<@a.test:b@x.test>", "not a valid address"),
         ("<a@b@x.test>", "not a valid address"),
         ("a b@x.test", "not a valid address"),
+        ("a@é..test", "not a valid address"),
+        ("a@\x81.test", "not a valid address"),
         ("<a@x.test> b@y.test", "text behind the mailbox"),
         ("a@x.test, trailing", "text behind the mailbox"),
         ("Shop, a@x.test", "text before the mailbox"),
