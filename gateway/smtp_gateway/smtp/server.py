@@ -23,7 +23,7 @@ from smtp_gateway.smtp.admission import STRESS_SHARE, MemoryBudget
 from smtp_gateway.smtp.edge import Edge, EdgeTimeouts
 from smtp_gateway.smtp.effects import SessionSettings
 from smtp_gateway.smtp.hooks import HookTable
-from smtp_gateway.smtp.listener import Listener
+from smtp_gateway.smtp.listener import BACKLOG, Listener
 from smtp_gateway.smtp.replies import OVERLOADED, SHUTTING_DOWN, TOO_MANY_CONNECTIONS, Reply
 from smtp_gateway.smtp.tally import Tally
 from smtp_gateway.telemetry import Event, Log, Metrics
@@ -147,7 +147,10 @@ class SmtpServer:
         loop = asyncio.get_running_loop()
         for listener, sock in zip(self.listeners, sockets, strict=True):
             factory = partial(Edge, self, listener)
-            self._servers.append(await loop.create_server(factory, sock=sock))
+            # The loop calls listen() once more: without its own word it would be 100, and a burst of
+            # clients would find connections reset by the kernel.
+            server = await loop.create_server(factory, sock=sock, backlog=BACKLOG)
+            self._servers.append(server)
         self._sweeper = loop.call_later(self._sweep_seconds, self._sweep)
         return [int(sock.getsockname()[1]) for sock in sockets]
 
