@@ -14,7 +14,13 @@ from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 
 import orjson
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
 
 from smtp_gateway.utils.stack import stack_of
 
@@ -63,6 +69,8 @@ class Metrics:
     """The gateway's metrics (names: smtp-server 6.1), registered in the registry given."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
+        # Of no use to a dashboard, and a second series for each counter.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # the library's own gap
         self.registry = registry
         self._sessions()
         self._messages()

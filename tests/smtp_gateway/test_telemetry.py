@@ -37,7 +37,7 @@ def test_the_number_of_series_stays_small() -> None:
     registry = CollectorRegistry()
     Metrics(registry)
     lines = generate_latest(registry).decode().splitlines()
-    assert sum(not line.startswith("#") for line in lines) < 700
+    assert sum(not line.startswith("#") for line in lines) < 500
 
 
 def test_a_label_value_outside_the_list_is_a_defect() -> None:
