@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -24,6 +25,8 @@ type sender struct {
 	login   string
 	message []byte
 	perConn int
+	runID   string
+	number  int64
 }
 
 // report is what a run prints, as one JSON object.
@@ -77,6 +80,7 @@ func newSender(address, ca, user, password, file string, perConn int) (*sender, 
 		login:   login,
 		message: text,
 		perConn: perConn,
+		runID:   fmt.Sprintf("%x", time.Now().UnixNano()),
 	}, nil
 }
 
@@ -181,7 +185,9 @@ func (s *sender) mail(out net.Conn, in *bufio.Reader) (float64, error) {
 			return 0, err
 		}
 	}
-	if _, err := out.Write(s.message); err != nil {
+	// A repeated Message-ID would be a repeat, which the gateway answers without a call.
+	number := fmt.Sprintf("%s-%d", s.runID, atomic.AddInt64(&s.number, 1))
+	if _, err := out.Write(bytes.Replace(s.message, []byte("NUMBER"), []byte(number), 1)); err != nil {
 		return 0, err
 	}
 	ended := time.Now()
