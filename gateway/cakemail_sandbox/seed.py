@@ -82,10 +82,10 @@ class Seed(_Data):
     @model_validator(mode="after")
     def _whole(self) -> Seed:
         known = {each.id for each in self.accounts}
-        for each in (*self.users, *self.access_tokens):
-            for number in each.accounts:
-                if number not in known:
-                    raise ValueError(f"there is no account {number}")
+        wanted = [each.accounts for each in self.users]
+        wanted += [each.accounts for each in self.access_tokens]
+        for number in {number for accounts in wanted for number in accounts} - known:
+            raise ValueError(f"there is no account {number}")
         return self
 
     def account(self, number: int) -> Account:

@@ -65,11 +65,11 @@ async def test_who_waits_is_woken_by_the_answer() -> None:
         await asyncio.sleep(0)
         capture.answer(arriving, ANSWERED)
 
-    owner.spawn(arrive(), name="arrive")
+    task = owner.spawn(arrive(), name="arrive")
     in_time = await capture.wait(lambda: arriving.given is not None, seconds=5)
+    await task
 
     assert in_time is True
-    await owner.settle(timeout_seconds=5)
 
 
 async def test_who_waits_too_long_is_told() -> None:

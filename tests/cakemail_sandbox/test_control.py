@@ -144,7 +144,10 @@ def test_a_reset_begins_anew(sandbox: Sandbox, api: httpx.Client) -> None:
 
 def test_faults_are_set_listed_and_removed(api: httpx.Client) -> None:
     """As rules with their counts."""
-    rules = [{"recipient": "bob@*", "status": 503, "times": 1}, {"status": 429}]
+    rules: list[dict[str, Any]] = [
+        {"recipient": "bob@*", "status": 503, "times": 1},
+        {"status": 429},
+    ]
     api.put("/sandbox/faults", json=rules)
     api.post("/v2/emails", json=mail())
     api.post("/sandbox/faults", json={"outcome": "error"})
