@@ -32,9 +32,10 @@ from smtp_gateway.errors import (
 from smtp_gateway.ledger import Keep, Ledger, entry_key
 from smtp_gateway.policy import EmailType, Policy
 from smtp_gateway.preparation import Prepared, Preparer
-from smtp_gateway.recipients import Errand, Lookups, Outcome, Recipient, Recipients, where
+from smtp_gateway.recipients import Errand, Lookups, Outcome, Recipient, Recipients
 from smtp_gateway.telemetry import Event, Log, Metrics
 from smtp_gateway.utils.clock import Clock
+from smtp_gateway.utils.stack import stack_of
 from smtp_gateway.utils.tasks import TaskOwner
 
 
@@ -52,6 +53,8 @@ class Letter:
         received_monotonic: when the final dot came; the deadline counts from here.
         on_settled: called once when the last API call of this message has its answer, which may
             be after ``deliver`` returned: the memory of the message is free from then on.
+        client_there: whether the client still waits for the reply. What it may not have heard is
+            remembered as such, so that its next try is no second mail (smtp-server 4.3).
     """
 
     login: Login
@@ -62,6 +65,7 @@ class Letter:
     message_id: str
     received_monotonic: float
     on_settled: Callable[[], None]
+    client_there: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +162,7 @@ class Delivery:
         ledger: the one ``recipients`` settles.
         slots: for the estimate and the pauses at MAIL.
         breaker: for the answer at MAIL.
-        metrics: durations, refusals, transactions.
+        metrics: durations and refusals; the edge measures the whole of a message.
         log: one line per message.
         clock: monotonic.
         tasks: owner of the calls; ``settle`` it on shutdown.
@@ -194,7 +198,7 @@ class Delivery:
         self._draining = False
         stages = metrics.processing_duration
         self._stage_parse, self._stage_transform = stages["parse"], stages["transform"]
-        self._stage_submit, self._stage_total = stages["submit"], stages["total"]
+        self._stage_submit = stages["submit"]
 
     def drain(self) -> None:
         """Refuse new transactions; those that were admitted are finished."""
@@ -222,11 +226,9 @@ class Delivery:
 
     async def deliver(self, letter: Letter, policy: Policy) -> Receipt:
         """See ``Courier``."""
-        self._metrics.transactions_in_flight.inc()
         try:
             job = await self._prepare(letter, policy)
         except BaseException as error:
-            self._metrics.transactions_in_flight.dec()
             letter.on_settled()
             self._write_unprepared(letter, error)
             raise
@@ -239,11 +241,8 @@ class Delivery:
         except BaseException as error:
             self._write(job, type(error).__name__)
             raise
-        else:
-            self._write(job, "accepted", receipt)
-            return receipt
-        finally:
-            self._metrics.transactions_in_flight.dec()
+        self._write(job, "accepted", receipt)
+        return receipt
 
     async def _prepare(self, letter: Letter, policy: Policy) -> _Job:
         deadline = letter.received_monotonic + self._settings.deadline_seconds
@@ -358,7 +357,8 @@ class Delivery:
         error = combine(outcomes)
         refused = sum(isinstance(outcome, GatewayError) for outcome in outcomes)
         if error is None:
-            await self._confirm(job, _life(job.prepared.steering))
+            if job.letter.client_there():
+                await self._confirm(job, _life(job.prepared.steering))
             return Receipt(_receipt_id(job), accepted=len(outcomes) - refused, refused=refused)
         if refused == len(outcomes) and error.fate is Fate.PERMANENT:
             await self._confirm(job, Keep.DROP)  # smtp-server 4.1: nothing is kept
@@ -371,8 +371,7 @@ class Delivery:
     def _write(self, job: _Job, outcome: str, receipt: Receipt | None = None) -> None:
         """The line of this message, at its reply."""
         job.replied = True
-        steering, seconds = job.prepared.steering, self._seconds_since_dot(job.letter)
-        self._stage_total.observe(seconds)
+        steering = job.prepared.steering
         self._log.info(
             Event.MESSAGE,
             session_id=job.letter.session_id,
@@ -385,13 +384,11 @@ class Delivery:
             parse_seconds=round(job.prepared.parse_seconds, 6),
             transform_seconds=round(job.prepared.transform_seconds, 6),
             submit_seconds=round(self._clock.monotonic() - job.began, 6),
-            total_seconds=round(seconds, 6),
+            total_seconds=self._seconds_since_dot(job.letter),
             **_summary(job.recipients),
         )
 
     def _write_unprepared(self, letter: Letter, error: BaseException) -> None:
-        seconds = self._seconds_since_dot(letter)
-        self._stage_total.observe(seconds)
         self._log.info(
             Event.MESSAGE,
             session_id=letter.session_id,
@@ -400,7 +397,7 @@ class Delivery:
             account_id=letter.login.own_account_id,
             size_bytes=len(letter.content),
             recipients=len(letter.recipients),
-            total_seconds=round(seconds, 6),
+            total_seconds=self._seconds_since_dot(letter),
         )
 
     def _write_late(self, job: _Job) -> None:
@@ -408,7 +405,7 @@ class Delivery:
         job.errand.log.info(
             Event.LATE_OUTCOME,
             outcome="" if job.error is None else type(job.error).__name__,
-            total_seconds=round(self._seconds_since_dot(job.letter), 6),
+            total_seconds=self._seconds_since_dot(job.letter),
             **_summary(job.recipients),
         )
 
@@ -418,12 +415,11 @@ class Delivery:
             task="message",
             session_id=letter.session_id,
             message_id=letter.message_id,
-            kind=type(error).__name__,
-            where=where(error),
+            stack=stack_of(error),
         )
 
     def _seconds_since_dot(self, letter: Letter) -> float:
-        return self._clock.monotonic() - letter.received_monotonic
+        return round(self._clock.monotonic() - letter.received_monotonic, 6)
 
 
 def _account_key(login: Login, account_id: int | None) -> str:

@@ -34,6 +34,7 @@ from smtp_gateway.errors import (
 from smtp_gateway.ledger import Entry, Ledger, State
 from smtp_gateway.telemetry import Event, Log, Metrics
 from smtp_gateway.utils.clock import Clock
+from smtp_gateway.utils.stack import stack_of
 
 GRACE_SECONDS = 60.0
 """How long a mail may take to show in the API's log (cakemail-api 7.5.4)."""
@@ -331,19 +332,7 @@ def _recall(recipient: Recipient, entry: Entry) -> None:
 
 def _defect(recipient: Recipient, errand: Errand, error: Exception) -> GatewayError:
     """A defect in the middle of a call; what went out stays unconfirmed."""
-    errand.log.error(
-        Event.TASK_FAILED, task="recipient", kind=type(error).__name__, where=where(error)
-    )
+    errand.log.error(Event.TASK_FAILED, task="recipient", stack=stack_of(error))
     if recipient.is_under_way:
         return NotConfirmed("a defect while the call was under way")
     return InternalError("a defect before the call")
-
-
-def where(error: BaseException) -> list[str]:
-    """The innermost frames of an error as ``function:line``: its text may hold what no log may."""
-    frames: list[str] = []
-    trace = error.__traceback__
-    while trace is not None:
-        frames.append(f"{trace.tb_frame.f_code.co_name}:{trace.tb_lineno}")
-        trace = trace.tb_next
-    return frames[-5:]

@@ -168,6 +168,18 @@ async def test_trap_14_a_slow_answer_within_the_deadline_is_waited_for(
 
 
 @pytest.mark.parametrize("own_id", [True, False], ids=["own Message-ID", "none"])
+async def test_trap_18_reply_that_reaches_nobody_is_remembered(
+    bench: DeliveryBench, *, own_id: bool
+) -> None:
+    """The 250 had no client left to hear it: the retry, hours later, sends nothing."""
+    content = message() if own_id else message(message_id="")
+    await bench.deliver(A, content=content, client_there=lambda: False)
+    bench.clock.advance(3600)
+    assert await bench.deliver(A, content=content) == Receipt(api_id(A), accepted=1, refused=0)
+    assert bench.posted() == [A]
+
+
+@pytest.mark.parametrize("own_id", [True, False], ids=["own Message-ID", "none"])
 async def test_trap_18_client_gone_while_the_api_works(
     bench: DeliveryBench, *, own_id: bool
 ) -> None:

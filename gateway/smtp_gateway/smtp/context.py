@@ -6,6 +6,7 @@ answer for that. Login state lives on the session object alone (smtp-server 2.3)
 new session, so nothing of the clear-text phase survives, and nothing is keyed by client address.
 
     session.session_id         edge     id in the log and at the end of each error reply
+    session.client_gone        edge     its end came: nobody knows whether it still listens
     session.proxy_data         aiosmtpd the PROXY header's facts
     session.login              handler  ``api.tokens.Login`` after a good AUTH
     session.login_key          handler  its key, for limits per credential
@@ -64,6 +65,14 @@ def session_id(session: Session) -> str:
         given = secrets.token_hex(8)
         vars(session)["session_id"] = given
     return given
+
+
+def client_there(session: Session) -> bool:
+    """Whether the client waits for its reply, as far as anybody can know.
+
+    The stock engine ends the hook with its connection, so there the question answers itself.
+    """
+    return not getattr(session, "client_gone", False)
 
 
 def login_of(session: Session) -> Login | None:

@@ -147,7 +147,7 @@ class Edge(asyncio.BufferedProtocol):
             if not self._shut:
                 self._failure = self._failure or "gone early"
             return False
-        talk.apply(talk.machine.eof(talk.now()))
+        talk.ended()
         self.after()
         return True
 
@@ -280,7 +280,7 @@ class Edge(asyncio.BufferedProtocol):
         if data:
             talk.apply(talk.machine.feed(data, talk.now()))
         if tls.ended:
-            talk.apply(talk.machine.eof(talk.now()))
+            talk.ended()
 
     def _shake_hands(self, tls: TlsPipe) -> bool:
         try:

@@ -153,11 +153,16 @@ class Exchange:
         if deadline is not None and deadline <= now - self._shift:
             self.apply(self.machine.tick(now - self._shift))
 
+    def ended(self) -> None:
+        """The client sends no more; whether it still listens nobody can tell (smtp-server 4.3)."""
+        vars(self.session)["client_gone"] = True
+        self.apply(self.machine.eof(self.now()))
+
     def lost(self) -> None:
         """The client is gone. What runs goes on, and is told to nobody."""
         self._server.memory.forget(self._memory_came)
         self._held_since = None
-        self.apply(self.machine.eof(self.now()))
+        self.ended()
         self._answer_challenge(MISSING)
         self._intake.release()
         self._wire = None

@@ -8,6 +8,7 @@ the engine asks too: a relay is open as soon as one place forgets.
 from __future__ import annotations
 
 import uuid
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from smtp_gateway.delivery import Courier, Letter
@@ -219,6 +220,7 @@ class GatewayHandler:
             message_id=str(uuid.uuid4()),
             received_monotonic=context.received_monotonic(envelope, self._clock.monotonic()),
             on_settled=context.take_settled(envelope),
+            client_there=partial(context.client_there, session),
         )
 
     async def handle_exception(self, error: BaseException) -> str:

@@ -82,6 +82,14 @@ def test_a_transaction_keeps_its_policy() -> None:
     assert context.policy_of(envelope, after) is before
 
 
+async def test_client_is_there_until_its_end_came() -> None:
+    """Under the stock engine the hook ends with the connection, so it is there by default."""
+    session = Session(asyncio.get_running_loop())
+    assert context.client_there(session)
+    vars(session)["client_gone"] = True
+    assert not context.client_there(session)
+
+
 def test_what_the_stock_engine_does_not_know_has_an_answer() -> None:
     """The moment of the dot is now, and nobody keeps account of memory."""
     envelope = Envelope()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from aiosmtpd.proxy_protocol import V2_SIGNATURE
 
+from smtp_gateway.smtp import context
 from smtp_gateway.smtp.edge import EdgeTimeouts
 from smtp_gateway.smtp.effects import TlsMode
 from smtp_gateway.smtp.listener import Listener
@@ -273,14 +274,17 @@ async def test_nothing_of_the_first_message_is_left(
 async def test_a_client_that_vanishes_does_not_end_the_api_call(
     tmp_path: Path, certificates: Certificates, leaving: str
 ) -> None:
-    """Trap 18: the hook runs to its end, and the message counts as aborted."""
+    """Trap 18: the hook runs to its end and can know it, and the message counts as aborted."""
     handler = RecordingHandler()
     handler.release = asyncio.Event()
     async with serving(tmp_path, certificates, handler=handler) as rig:
         client = await rig.in_data()
         await client.send(b"x\r\n.\r\n")
         await handler.entered.wait()
+        session = handler.sessions[-1]
+        assert context.client_there(session)
         getattr(client, leaving)()
+        await rig.until(lambda: not context.client_there(session))
         await rig.until(lambda: leaving == "close" or rig.server.connections == 0)
         handler.release.set()
         await handler.ended.wait()
