@@ -1,30 +1,25 @@
-"""Lines, limits, time, shutdown and the end of input: the session as a whole."""
+"""Lines, limits and time: the session as a whole."""
 
 from __future__ import annotations
 
 import pytest
 
-from smtp_gateway.smtp import replies
 from smtp_gateway.smtp.effects import (
     AuthAnswer,
     BodyDiscard,
-    CallHook,
     Close,
     HookName,
-    LineEndings,
-    ResetEnvelope,
     Timeouts,
 )
-from smtp_gateway.smtp.machine import Machine
 from smtp_gateway.smtp.replies import Reply
-from tests.support.dialogue import LOGIN, TLS, Dialogue, LoginResult, settings
+from tests.support.dialogue import LOGIN, Dialogue, settings
 
 MAIL = b"MAIL FROM:<a@sender.test>\r\n"
 RCPT = b"RCPT TO:<b@x.test>\r\n"
 BODY = b"Subject: x\r\n\r\nhello\r\n.\r\n"
 CRLF_ONLY = ["500 5.5.2 Lines must end in CRLF [s1]"]
 TIMEOUT = ["421 4.4.2 Timeout [s1]"]
-SHUTDOWN = ["421 4.3.2 Service shutting down [s1]"]
+
 NO_ROOM = Reply(452, "4.3.1", "Insufficient system storage, try again")
 
 
@@ -380,214 +375,3 @@ def test_an_early_tick_does_nothing() -> None:
     """Timers are coarse: the edge may come too soon."""
     d = Dialogue().ready()
     assert d.machine.tick(d.now + 1) == []
-
-
-# --- end of input ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("sent", [b"", b"NOOP", MAIL, MAIL + RCPT])
-def test_end_of_input_outside_a_message_closes_quietly(sent: bytes) -> None:
-    """Pools end without QUIT; that is no error."""
-    d = Dialogue().logged_in()
-    d.say(sent)
-    assert d.end_input() == []
-    assert d.closed
-    assert d.machine.ended_by == "eof"
-
-
-def test_end_of_input_in_a_message_sends_nothing() -> None:
-    """Matrix: no real end before EOF; nothing sent."""
-    d = Dialogue().in_data()
-    d.say(b"Subject: x\r\n\r\nhello\r\n.\r")
-    assert d.end_input() == []
-    assert d.mails == []
-    assert d.counts["emails_received", "aborted"] == 1
-    assert d.counts["emails_received", "accepted"] == 0
-    assert d.closed
-
-
-def test_end_of_input_while_the_hook_works_waits_for_it() -> None:
-    """Trap 18: the outcome is said and counted, then the session closes."""
-    d = Dialogue(held=frozenset({HookName.DATA})).in_data()
-    d.say(BODY)
-    assert d.end_input() == []
-    assert not d.closed
-    assert d.machine.awaiting_data
-    assert d.finish("250 Ok 1") == ["250 Ok 1"]
-    assert d.counts["emails_received", "accepted"] == 1
-    assert d.closed
-
-
-def test_commands_sent_before_the_end_of_input_are_answered() -> None:
-    """A client that shuts down its side after the last command still reads the replies."""
-    d = Dialogue(held=frozenset({HookName.DATA})).in_data()
-    d.say(BODY + b"QUIT\r\n")
-    d.end_input()
-    assert d.finish("250 Ok 1") == ["250 Ok 1", "221 Bye"]
-    assert d.machine.ended_by == "quit"
-
-
-def test_end_of_input_in_an_exchange_releases_the_hook() -> None:
-    """No hook is left open."""
-    d = Dialogue().ready()
-    d.say(b"AUTH LOGIN\r\n")
-    assert d.end_input() == []
-    assert d.closed
-    assert not d.machine.hook_out
-
-
-def test_end_of_input_in_the_handshake_closes() -> None:
-    """From any state the end of input leads to the end."""
-    d = Dialogue(secured=None).ready()
-    d.say(b"STARTTLS\r\n")
-    d.end_input()
-    assert d.closed
-
-
-def test_after_the_close_nothing_happens() -> None:
-    """The edge may be late with anything."""
-    d = Dialogue().ready()
-    d.say(b"QUIT\r\n")
-    machine, now = d.machine, d.now
-    assert machine.feed(b"NOOP\r\n", now) == []
-    assert machine.eof(now) == []
-    assert machine.tick(now + 1000) == []
-    assert machine.drain(now) == []
-    assert machine.hook_done(None, now) == []
-    assert machine.push("250 x", now) == []
-    assert machine.shed(NO_ROOM, now) == []
-    assert machine.tls_started(TLS, now) == []
-    assert machine.challenge("", now) == [AuthAnswer(None)]
-    assert machine.next_deadline is None
-
-
-# --- shutdown -------------------------------------------------------------------------------------
-
-
-def test_drain_between_transactions_says_421() -> None:
-    """smtp-server 4.8: greeted, logged in or idle."""
-    for d in (Dialogue().ready(), Dialogue().logged_in()):
-        assert d.carry_out(d.machine.drain(d.now)) == SHUTDOWN
-        assert d.closed
-        assert d.machine.ended_by == "drain"
-
-
-def test_drain_lets_an_open_transaction_end() -> None:
-    """Trap 31: 421 never in place of the answer to a dot."""
-    d = Dialogue().logged_in()
-    d.say(MAIL)
-    assert d.carry_out(d.machine.drain(d.now)) == []
-    assert d.say(RCPT) == ["250 OK"]
-    assert d.say(b"DATA\r\n")[0][:3] == "354"
-    assert d.carry_out(d.machine.drain(d.now)) == []
-    assert d.say(BODY) == ["250 OK", *SHUTDOWN]
-    assert len(d.mails) == 1
-
-
-def test_drain_waits_for_the_hook_of_data() -> None:
-    """A call under way runs to its end."""
-    d = Dialogue(held=frozenset({HookName.DATA})).in_data()
-    d.say(BODY)
-    assert d.carry_out(d.machine.drain(d.now, uploads=True)) == []
-    assert d.finish("250 Ok 1") == ["250 Ok 1", *SHUTDOWN]
-
-
-def test_the_next_mail_of_a_group_gets_421() -> None:
-    """smtp-server 4.8: what is pipelined behind the message is answered, but no new transaction."""
-    d = Dialogue(held=frozenset({HookName.DATA})).in_data()
-    d.say(BODY + b"NOOP\r\n" + MAIL)
-    d.carry_out(d.machine.drain(d.now))
-    assert d.finish("250 Ok 1") == ["250 Ok 1", "250 OK", *SHUTDOWN]
-    assert d.names().count("MAIL") == 1
-
-
-def test_a_late_drain_cuts_an_upload() -> None:
-    """smtp-server 4.8: 421, and nothing was taken."""
-    d = Dialogue().in_data()
-    d.say(b"Subject: x\r\n")
-    assert d.carry_out(d.machine.drain(d.now, uploads=True)) == SHUTDOWN
-    assert d.mails == []
-    assert d.counts["emails_received", "aborted"] == 1
-
-
-def test_drain_in_an_exchange_ends_it() -> None:
-    """The hook learns that no answer comes."""
-    d = Dialogue().ready()
-    d.say(b"AUTH LOGIN\r\n")
-    assert d.carry_out(d.machine.drain(d.now)) == SHUTDOWN
-    assert not d.machine.hook_out
-
-
-def test_drain_in_the_handshake_says_421_inside_tls() -> None:
-    """Between 220 and the handshake there is no room for a reply."""
-    d = Dialogue(secured=None).ready()
-    d.say(b"STARTTLS\r\n")
-    assert d.carry_out(d.machine.drain(d.now)) == []
-    assert d.secure() == SHUTDOWN
-
-
-def test_refuse_instead_of_the_greeting() -> None:
-    """RFC 5321 3.1: 421 or 554 may stand for the greeting."""
-    d = Dialogue()
-    assert d.carry_out(d.machine.refuse(Reply(421, "4.7.0", "Too many connections"), d.now)) == [
-        "421 4.7.0 Too many connections [s1]"
-    ]
-    assert d.closed
-    assert d.machine.ended_by == "refused"
-
-
-def test_drain_before_the_greeting_refuses() -> None:
-    """A connection that was accepted while the server shut down."""
-    d = Dialogue()
-    assert d.carry_out(d.machine.drain(d.now)) == SHUTDOWN
-
-
-# --- facts and shapes -----------------------------------------------------------------------------
-
-
-def test_the_call_of_a_hook_is_the_last_effect() -> None:
-    """The edge may report the result from within."""
-    machine = Machine(settings(), secured=TLS)
-    machine.start(0)
-    effects = machine.feed(b"RSET\r\nNOOP\r\n", 0)
-    assert effects == [ResetEnvelope(), CallHook(HookName.RSET)]
-
-
-def test_facts_for_the_log_line() -> None:
-    """What the edge writes about a session stands on the machine."""
-    d = Dialogue(held=frozenset({HookName.DATA})).in_data()
-    m = d.machine
-    assert m.receiving
-    d.say(BODY)
-    assert (m.receiving, m.awaiting_data, m.hook_out, m.in_transaction) == (False, True, True, True)
-    d.finish("250 Ok 1")
-    assert (m.messages, m.mechanism, m.authenticated, m.closing) == (1, "PLAIN", True, False)
-    assert m.in_transaction is False
-    d.say(b"QUIT\r\n")
-    assert (m.closing, m.ended_by) == (True, "quit")
-
-
-def test_strict_refuses_any_bare_lf() -> None:
-    """smtp-server 3.3: no mode passes it through."""
-    d = Dialogue(settings(line_endings=LineEndings.STRICT)).in_data()
-    assert d.say(b"Subject: x\n\nhello\r\n.\r\n") == ["554 5.6.0 Bare LF in the message [s1]"]
-    assert d.closed
-    assert d.counts["line_ending_refusals", "bare_lf"] == 1
-    assert d.counts["emails_received", "rejected"] == 1
-
-
-def test_long_reasons_never_make_a_reply_too_long() -> None:
-    """RFC 5321 4.5.3.1.5: 512 octets with CRLF."""
-    failed = LoginResult(success=False, message="535 5.7.8 " + "x" * 500)
-    d = Dialogue(script={HookName.AUTH_PLAIN: failed}).ready()
-    d.say(LOGIN)
-    assert len(d.say(MAIL)[0]) <= 510
-
-
-def test_every_error_of_the_table_has_an_enhanced_code_of_its_class() -> None:
-    """RFC 3463, 5248: the first digit equals the reply's."""
-    table = [reply for reply in vars(replies).values() if isinstance(reply, Reply)]
-    assert len(table) > 50
-    for reply in table:
-        if reply.code >= 400:
-            assert reply.enhanced.startswith(f"{str(reply.code)[0]}."), reply
