@@ -41,10 +41,14 @@ class Listener:
             OSError: the address cannot be taken.
         """
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        return socket.create_server(
+        sock = socket.create_server(
             (self.host, self.port),
             family=family,
             backlog=BACKLOG,
             reuse_port=self.reuse_port,
             dualstack_ipv6=self.host == "::",
         )
+        # Accepted sockets inherit it; asyncio sets it only on sockets that name their protocol,
+        # and without it a reply waits up to 40 ms for the client's acknowledgement.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock
