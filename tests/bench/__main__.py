@@ -75,10 +75,13 @@ def api_double(load: Path, folder: Path) -> Iterator[str]:
     """The API behind the gateway; yields its address."""
     command = [str(load), "api", "-delay", API_DELAY]
     command += ["-cert", str(folder / "tls.crt"), "-key", str(folder / "tls.key")]
-    with subprocess.Popen(pinned(command, LOAD_CORE), stdout=subprocess.PIPE, text=True) as program:
-        assert program.stdout is not None
+    program = subprocess.Popen(pinned(command, LOAD_CORE), stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    try:
         yield f"https://localhost:{program.stdout.readline().strip()}"
+    finally:
         program.kill()
+        program.communicate()
 
 
 @contextlib.contextmanager
