@@ -130,6 +130,7 @@ class Recipient:
         owned: this message holds the ledger's claim.
         before: what the ledger held when the claim was taken: an unconfirmed attempt, or nothing.
         call: once it is due.
+        waits: an earlier try of the client has its call under way; this one waits for its end.
     """
 
     address: str
@@ -139,11 +140,14 @@ class Recipient:
     owned: bool = False
     before: Entry | None = None
     call: Call | None = None
+    waits: bool = False
 
     @property
     def is_under_way(self) -> bool:
-        """A request is out and its answer not known."""
-        return self.outcome is None and self.call is not None and self.call.in_flight
+        """A request is out and its answer not known, be it this message's or an earlier try's."""
+        if self.outcome is not None:
+            return False
+        return self.waits or (self.call is not None and self.call.in_flight)
 
 
 class Recipients:
@@ -211,7 +215,9 @@ class Recipients:
             left = errand.deadline - self._clock.monotonic()
             if left <= 0:
                 raise NotConfirmed("an earlier call is still under way")
+            recipient.waits = True
             await self._ledger.wait(recipient.key, timeout_seconds=left)
+            recipient.waits = False
             await self.claim(recipient)
 
     async def _send(self, recipient: Recipient, errand: Errand) -> Outcome:

@@ -349,6 +349,21 @@ async def test_deadline_with_a_call_under_way_is_ambiguous_and_settles_late(
     assert bench.posted() == [A]
 
 
+async def test_deadline_while_an_earlier_try_is_under_way_is_ambiguous(
+    bench: DeliveryBench,
+) -> None:
+    """The repeat waits in vain: 451 4.4.2, as the mail may be there."""
+    gate = asyncio.Event()
+    bench.api.on(POST, Said(201, queued_body(A), gate=gate))
+    first = bench.tasks.spawn(bench.deliver(A), name="first")
+    await bench.api.arrived.wait()
+    error = await bench.deliver(A, received_monotonic=bench.clock.now - 49.95)
+    assert isinstance(error, NotConfirmed)
+    gate.set()
+    assert isinstance(await first, Receipt)
+    assert bench.posted() == [A]
+
+
 async def test_deadline_before_any_call_is_temporary(bench: DeliveryBench) -> None:
     """451 4.3.2 when nothing was begun; nothing is sent later either."""
     error = await bench.deliver(A, B, received_monotonic=bench.clock.now - 50)

@@ -121,8 +121,7 @@ async def test_queue_of_large_messages_is_bounded(tmp_path: object) -> None:
 async def test_trap_40_the_loop_never_works_long_on_a_large_message() -> None:
     """25 MB: no turn of the loop costs 50 ms of this process's CPU, the handing over included.
 
-    CPU and not wall time, so that a busy machine does not decide. Measured: 4 to 17 ms of wall
-    time, 91 ms once while other processes held both cores.
+    CPU and not wall time, so that a busy machine does not decide.
     """
     content = large_message(25_000_000)
     made = Preparer(message_id_domain="gateway.test")

@@ -185,6 +185,7 @@ class DeliveryBench:
     metrics: Metrics
     log: FakeLog
     tasks: TaskOwner
+    preparer: Preparer
     slept: list[float]
     failures: list[BaseException]
     login: CountedLogin = field(default_factory=CountedLogin)
@@ -266,8 +267,8 @@ async def delivery_bench(
             settings=DeliverySettings(ledger_secret=b"secret", **settings),
         )
         yield DeliveryBench(
-            api, given, delivery, lookups, ledger, slots, breaker, metrics, log, tasks, slept,
-            failures,
+            api, given, delivery, lookups, ledger, slots, breaker, metrics, log, tasks, preparer,
+            slept, failures,
         )  # fmt: skip
         await tasks.cancel()
         await real.aclose()
