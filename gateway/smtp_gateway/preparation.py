@@ -4,7 +4,7 @@ Parsing 25 MB holds the loop for half a second and a thread would not help, as t
 keeps the loop waiting all the same (performance 7). So a large message goes to another process.
 What the worker needs is imported here and nothing else of the gateway is: no HTTP, no metrics.
 
-Measured with 25 MB (2 vCPU shared with other work, CPython 3.11), wall time by a probe of 5 ms: over
+Measured with 25 MB (2 vCPU shared with other work, CPython 3.11), wall time, a probe of 5 ms: over
 60 messages handing over and taking back delayed the loop by 1 to 39 ms, median 7, most for the
 first message of a process; one earlier sample of 91 ms is not explained. The bound is 50 ms
 (performance 4, P4).
