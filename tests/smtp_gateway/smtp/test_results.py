@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from smtp_gateway.smtp.effects import HookName
+from smtp_gateway.smtp.effects import AuthAnswer, HookName
 from tests.support.dialogue import LOGIN, WRONG, Dialogue, LoginResult, Raised
 
 MAIL = b"MAIL FROM:<a@sender.test>\r\n"
@@ -154,6 +154,15 @@ def test_a_success_after_the_client_was_refused_does_not_count() -> None:
     d.say(b"*\r\n")
     assert d.finish(LoginResult(success=True)) == []
     assert not d.machine.authenticated
+
+
+def test_a_hook_cannot_ask_again_once_the_exchange_was_answered() -> None:
+    """After `*` the client reads its 501: a second challenge would be a reply to nothing."""
+    d = Dialogue(held=frozenset({HookName.AUTH_LOGIN})).ready()
+    d.say(b"AUTH LOGIN\r\n")
+    d.carry_out(d.machine.challenge("Username:", d.now))
+    d.say(b"*\r\n")
+    assert d.machine.challenge("Password:", d.now) == [AuthAnswer(None)]
 
 
 # --- delays ---------------------------------------------------------------------------------------
