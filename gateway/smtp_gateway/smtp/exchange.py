@@ -172,6 +172,8 @@ class Exchange:
         self.apply(wanted)
         if self._wire is not None:
             self._wire.after()
+        else:
+            self._intake.release()  # a command that waited behind the hook may have reserved
 
     # ---- what hooks may do (hooks.Asker) -------------------------------------------------------
 

@@ -58,7 +58,7 @@ class DrainCounts:
     Attributes:
         sessions: how many there were.
         cut: still without a whole mail at the limit for uploads: told 421, nothing was taken.
-        aborted: still there at the end of the grace period.
+        aborted: sessions, or hooks without one, still there at the end of the grace period.
     """
 
     sessions: int
@@ -147,8 +147,8 @@ class SmtpServer:
         loop = asyncio.get_running_loop()
         for listener, sock in zip(self.listeners, sockets, strict=True):
             factory = partial(Edge, self, listener)
-            # The loop calls listen() once more: without its own word it would be 100, and a burst of
-            # clients would find connections reset by the kernel.
+            # The loop calls listen() once more: without its own word it would be 100, and a burst
+            # of clients would find connections reset by the kernel.
             server = await loop.create_server(factory, sock=sock, backlog=BACKLOG)
             self._servers.append(server)
         self._sweeper = loop.call_later(self._sweep_seconds, self._sweep)
@@ -164,7 +164,8 @@ class SmtpServer:
                 for sock in bound:
                     sock.close()
                 place = f"{listener.host or '*'}:{listener.port}"
-                raise ConfigurationError([f"cannot listen on {place}: {error.strerror}"]) from error
+                problem = f"cannot listen on {place}: {error.strerror}"
+                raise ConfigurationError([problem]) from error
         return bound
 
     @property
@@ -207,10 +208,12 @@ class SmtpServer:
         sessions = len(self._live)
         self._tell(uploads=False)
         await self._until_empty(cut_at)
-        cut = sum(not edge.waiting for edge in self._live)
+        cut = sum(edge.in_transaction and not edge.waiting for edge in self._live)
         self._tell(uploads=True)
         await self._until_empty(ends)
-        aborted = len(self._live)
+        # A hook whose client has left still has its outcome to learn.
+        stopped = await self.tasks.settle(timeout_seconds=self._left(ends))
+        aborted = max(len(self._live), stopped)
         await self.close()
         return DrainCounts(sessions, cut, aborted)
 
@@ -219,15 +222,17 @@ class SmtpServer:
             edge.drain(uploads=uploads)
 
     async def _until_empty(self, until: float) -> None:
-        """Wait until no session and no hook is left, at most until then."""
+        """Wait until no session is left, at most until then."""
         try:
-            async with asyncio.timeout(max(0.0, until - self.clock.monotonic())):
+            async with asyncio.timeout(self._left(until)):
                 while self._live:
                     self._changed.clear()
                     await self._changed.wait()
-                await self.tasks.settle(timeout_seconds=max(0.0, until - self.clock.monotonic()))
         except TimeoutError:
             return
+
+    def _left(self, until: float) -> float:
+        return max(0.0, until - self.clock.monotonic())
 
     def _close_ports(self) -> None:
         self.closed = True

@@ -69,8 +69,11 @@ class TlsPipe:
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def write(self, data: bytes) -> None:
-        """Encrypt; ``take`` has the result."""
-        self._tls.write(data)
+        """Encrypt; ``take`` has the result. After octets that were no TLS nothing can be said."""
+        try:
+            self._tls.write(data)
+        except ssl.SSLError:
+            self.ended = True
 
     def close(self) -> None:
         """Say close_notify (RFC 8446 6.1); ``take`` has it. The client's own is not waited for."""

@@ -347,6 +347,43 @@ async def test_a_client_that_leaves_during_a_challenge_ends_the_exchange(
         assert rig.log.of("handler failed") == rig.log.of("task failed") == []
 
 
+async def test_commands_left_behind_a_call_reserve_nothing(
+    tmp_path: Path, certificates: Certificates
+) -> None:
+    """A client that pipelines the next MAIL and vanishes leaves no memory taken."""
+    handler = RecordingHandler()
+    handler.release = asyncio.Event()
+    async with serving(tmp_path, certificates, handler=handler) as rig:
+        client = await rig.in_data()
+        await client.send(b"x\r\n.\r\nMAIL FROM:<c@x.test>\r\nRCPT TO:<d@y.test>\r\n")
+        await handler.entered.wait()
+        client.reset()
+        await rig.until(lambda: rig.server.connections == 0)
+        handler.release.set()
+        await rig.until(lambda: len(rig.server.tasks) == 0)
+        assert rig.memory.reserved_bytes == 0
+
+
+async def test_octets_that_are_no_tls_end_the_session_quietly(
+    tmp_path: Path, certificates: Certificates
+) -> None:
+    """In the middle of a call: it goes on, nothing can be said, nothing is logged as an error."""
+    handler = RecordingHandler()
+    handler.release = asyncio.Event()
+    async with serving(tmp_path, certificates, handler=handler) as rig:
+        client = await rig.in_data()
+        await client.send(b"x\r\n.\r\n")
+        await handler.entered.wait()
+        client.writer.write(b"\x17\x03\x03\x00\x20" + bytes(32))
+        (edge,) = rig.edges()
+        before = edge.bytes_in
+        await rig.until(lambda: edge.bytes_in > before or rig.server.connections == 0)
+        handler.release.set()
+        await rig.until(lambda: rig.server.connections == 0)
+        assert len(handler.mails) == 1
+        assert [event for event, _ in rig.log.kept] == ["session"]
+
+
 async def test_memory_does_not_wait_for_the_collector(
     tmp_path: Path, certificates: Certificates
 ) -> None:

@@ -349,6 +349,24 @@ async def drained(
     )
 
 
+async def test_drain_does_not_cut_a_call_with_the_uploads(
+    tmp_path: Path, certificates: Certificates
+) -> None:
+    """A hook whose client has left may use the whole grace period."""
+    handler = RecordingHandler()
+    handler.release = asyncio.Event()
+    async with serving(tmp_path, certificates, handler=handler) as rig:
+        client = await rig.in_data()
+        await client.send(b"x\r\n.\r\n")
+        await handler.entered.wait()
+        client.reset()
+        await rig.until(lambda: rig.server.connections == 0)
+        asyncio.get_running_loop().call_later(0.1, handler.release.set)
+        counts = await drained(rig, grace=5, deadline=5)
+        assert counts == DrainCounts(sessions=0, cut=0, aborted=0)
+        assert len(handler.mails) == 1
+
+
 @pytest.mark.parametrize("moment", ["greeted", "secured", "logged_in"])
 async def test_drain_tells_idle_sessions_421(
     tmp_path: Path, certificates: Certificates, moment: str
