@@ -67,18 +67,18 @@ class Base:
 
 def build_base(settings: Settings, log: Log) -> Base:
     """The parts without behaviour."""
-
-    def failed(name: str, error: BaseException) -> None:
-        log.error(Event.TASK_FAILED, task=name, stack=stack_of(error))
-
     return Base(
         settings=settings,
         policies=PolicyHolder(settings.policy()),
         metrics=Metrics(CollectorRegistry()),
         log=log,
         clock=SystemClock(),
-        tasks=TaskOwner(failed),
+        tasks=TaskOwner(partial(_task_failed, log)),
     )
+
+
+def _task_failed(log: Log, name: str, error: BaseException) -> None:
+    log.error(Event.TASK_FAILED, task=name, stack=stack_of(error))
 
 
 class ApiSide:
@@ -100,6 +100,8 @@ class ApiSide:
         lookups = Lookups(self.client, clock, base.tasks)
         ledger = InProcessLedger(clock, metrics)
         self.preparer = Preparer(message_id_domain=settings.smtp_hostname)
+        # Of their own: calls may outlive their sessions, and a drain waits for them.
+        self.calls = TaskOwner(partial(_task_failed, base.log))
         self.delivery = Delivery(
             preparer=self.preparer,
             lookups=lookups,
@@ -110,7 +112,7 @@ class ApiSide:
             metrics=metrics,
             log=base.log,
             clock=clock,
-            tasks=base.tasks,
+            tasks=self.calls,
             settings=DeliverySettings(
                 ledger_secret=secrets.token_bytes(32),
                 deadline_seconds=settings.smtp_deadline,
@@ -118,7 +120,8 @@ class ApiSide:
         )
 
     async def aclose(self) -> None:
-        """Close connections and worker processes."""
+        """End calls, connections and worker processes."""
+        await self.calls.cancel()
         await self.preparer.aclose()
         await self.submitter.aclose()
         await self.client.aclose()
@@ -304,22 +307,29 @@ class Gateway:
             self._smtp.certificates.load()
         except CertificateUnusable as error:
             raise ConfigurationError([f"TLS_CERT_PATH, TLS_KEY_PATH: {error}"]) from error
-        await self._api.preparer.start()
+        self._base.tasks.launch(self._api.preparer.start(), name="workers")
         ports = await self._smtp.server.start()
         self._base.tasks.launch(self._smtp.certificates.watch(), name="certificates")
         self._base.tasks.launch(self._smtp.lag.run(), name="lag")
         self._base.log.info(Event.STARTED, version=__version__, ports=ports)
 
     async def _drain(self) -> None:
-        settings = self._base.settings
+        settings, clock = self._base.settings, self._base.clock
+        ends = clock.monotonic() + settings.smtp_grace
         self._base.log.info(Event.STOPPING, connections=self._smtp.server.connections)
         counts = await self._smtp.server.drain(
             pre_stop_seconds=settings.smtp_pre_stop,
             grace_seconds=settings.smtp_grace,
             submission_deadline_seconds=settings.smtp_deadline,
         )
+        left = max(0.0, ends - clock.monotonic())
+        unsettled = await self._api.calls.settle(timeout_seconds=left)
         self._base.log.info(
-            Event.STOPPED, sessions=counts.sessions, cut=counts.cut, aborted=counts.aborted
+            Event.STOPPED,
+            sessions=counts.sessions,
+            cut=counts.cut,
+            aborted=counts.aborted,
+            unsettled=unsettled,
         )
 
 

@@ -90,7 +90,7 @@ class Courier(Protocol):
         """At MAIL: refuse early what would be refused after the upload.
 
         Raises:
-            Unavailable: breaker open, draining, or the wait for a slot would be too long.
+            Unavailable: breaker open, or the wait for a slot would be too long.
             Throttled: the account's 429 has not passed.
             GatewayError: the login's own refusal.
         """
@@ -195,23 +195,15 @@ class Delivery:
         self._clock = clock
         self._tasks = tasks
         self._settings = settings
-        self._draining = False
         stages = metrics.processing_duration
         self._stage_parse, self._stage_transform = stages["parse"], stages["transform"]
         self._stage_submit = stages["submit"]
-
-    def drain(self) -> None:
-        """Refuse new transactions; those that were admitted are finished."""
-        self._draining = True
 
     def admit(self, login: Login) -> None:
         """See ``Courier``. The breaker is asked last: its probe is not wasted on a refusal."""
         if login.refusal is not None:
             raise login.refusal
         refusals = self._metrics.admission_refusals
-        if self._draining:
-            refusals["draining"].inc()
-            raise Unavailable("draining")
         account = _account_key(login, None)
         pause = self._slots.pause_seconds(account)
         if pause > 0:
@@ -374,8 +366,8 @@ class Delivery:
         steering = job.prepared.steering
         self._log.info(
             Event.MESSAGE,
-            session_id=job.letter.session_id,
-            message_id=job.letter.message_id,
+            session=job.letter.session_id,
+            message=job.letter.message_id,
             outcome=outcome,
             receipt_id="" if receipt is None else receipt.id,
             account_id=job.errand.account_id or job.errand.login.own_account_id,
@@ -391,8 +383,8 @@ class Delivery:
     def _write_unprepared(self, letter: Letter, error: BaseException) -> None:
         self._log.info(
             Event.MESSAGE,
-            session_id=letter.session_id,
-            message_id=letter.message_id,
+            session=letter.session_id,
+            message=letter.message_id,
             outcome=type(error).__name__,
             account_id=letter.login.own_account_id,
             size_bytes=len(letter.content),
@@ -413,8 +405,8 @@ class Delivery:
         self._log.error(
             Event.TASK_FAILED,
             task="message",
-            session_id=letter.session_id,
-            message_id=letter.message_id,
+            session=letter.session_id,
+            message=letter.message_id,
             stack=stack_of(error),
         )
 

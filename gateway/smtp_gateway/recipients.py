@@ -115,7 +115,7 @@ class Errand:
     @property
     def log(self) -> Log:
         """The log with the session's and the message's id."""
-        return self.base_log.bind(session_id=self.session_id, message_id=self.submission_id)
+        return self.base_log.bind(session=self.session_id, message=self.submission_id)
 
 
 @dataclass(slots=True)
