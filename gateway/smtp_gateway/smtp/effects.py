@@ -44,7 +44,7 @@ reached a hook (malformed, tls_required). All else is counted where it is decide
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import Enum, StrEnum
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class LineEndings(StrEnum):
     STRICT = "strict"
 
 
-class HookName(Enum):
+class HookName(StrEnum):  # hashed in C; many tables are keyed by it
     """Hooks of aiosmtpd's handler contract that the machine calls. Values are method names."""
 
     EHLO = "handle_EHLO"

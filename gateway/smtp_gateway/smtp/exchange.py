@@ -253,6 +253,8 @@ class Exchange:
             return self.machine.hook_done(NO_MEMORY.line(self.session_id), self.now())
         if name is fx.HookName.DATA:
             self._hand_over()
+        elif name in hk.HELLO_HOOKS:
+            self.session.extended_smtp = name is fx.HookName.EHLO
         hook = self._server.hooks.get(name)
         try:
             if hook is not None:

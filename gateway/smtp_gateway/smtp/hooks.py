@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Hook = Callable[..., Any]
 
 AUTH_HOOKS = frozenset({HookName.AUTH_PLAIN, HookName.AUTH_LOGIN})
+HELLO_HOOKS = frozenset({HookName.EHLO, HookName.HELO})
 # These may wait for the API; the others answer at once nearly always, and a task for each of them
 # would cost as much as the session itself.
 SLOW_HOOKS = AUTH_HOOKS | {HookName.DATA}

@@ -116,6 +116,14 @@ async def test_the_session_has_the_connections_facts() -> None:
     assert session.authenticated is None
 
 
+@pytest.mark.parametrize(("hello", "extended"), [(b"EHLO x\r\n", True), (b"HELO x\r\n", False)])
+async def test_the_session_knows_its_kind_of_hello(hello: bytes, extended: bool) -> None:  # noqa: FBT001  # a table's column
+    """As aiosmtpd notes it before the hook is called."""
+    stage = Stage(RecordingHandler())
+    await stage.hear(hello)
+    assert stage.talk.session.extended_smtp is extended
+
+
 async def test_a_good_login_is_noted_on_the_session() -> None:
     """As aiosmtpd does, and on the session alone."""
     stage = Stage(RecordingHandler())
