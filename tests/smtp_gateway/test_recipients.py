@@ -119,7 +119,7 @@ async def test_defect_in_a_call_is_temporary_logged_and_leaves_it_unknown() -> N
         assert bench.ledger.count(State.UNKNOWN) == 1
         failure = bench.log.lines[0]
         assert (failure.level, failure.fields["stack"][0]) == ("error", "ZeroDivisionError")
-        assert failure.fields["message_id"] == "submission-1"
+        assert failure.fields["message"] == "submission-1"
         assert "joe" not in bench.log.text
 
 
