@@ -23,6 +23,7 @@ from smtp_gateway.smtp.admission import STRESS_SHARE, MemoryBudget
 from smtp_gateway.smtp.edge import Edge, EdgeTimeouts
 from smtp_gateway.smtp.effects import SessionSettings
 from smtp_gateway.smtp.hooks import HookTable
+from smtp_gateway.smtp.limits import network_of
 from smtp_gateway.smtp.listener import BACKLOG, Listener
 from smtp_gateway.smtp.replies import OVERLOADED, SHUTTING_DOWN, TOO_MANY_CONNECTIONS, Reply
 from smtp_gateway.smtp.tally import Tally
@@ -265,14 +266,14 @@ class SmtpServer:
         self._live.discard(edge)
         self._refused.discard(edge)
         self.metrics.active_connections.dec()
-        _release(self._by_address, edge.address)
+        _release(self._by_address, network_of(edge.address))
         _release(self._by_login, self._logins.pop(edge, None))
         self._changed.set()
 
     def refusal(self, edge: Edge) -> Reply | None:
         """See ``edge.Desk``."""
         if edge.address:
-            self._by_address[edge.address] += 1
+            self._by_address[network_of(edge.address)] += 1
         found = self._reason(edge.address)
         if found is None:
             return None
@@ -290,7 +291,7 @@ class SmtpServer:
         checks = (
             (limits.connections and served > limits.connections,
              "connections", TOO_MANY_CONNECTIONS),
-            (per_address and address and self._by_address[address] > per_address,
+            (per_address and address and self._by_address[network_of(address)] > per_address,
              "connections", TOO_MANY_CONNECTIONS),
             (self.memory.exhausted, "memory", OVERLOADED),
             (self._lag.overloaded, "lag", OVERLOADED),

@@ -127,6 +127,24 @@ async def test_connections_of_one_address_have_a_cap(
         assert replies == ["220 mx.te", "421 4.7.0", "220 mx.te"]
 
 
+async def test_an_ipv6_client_counts_by_its_network(
+    tmp_path: Path, certificates: Certificates
+) -> None:
+    """One host has a whole /64 to itself, so each of its addresses counts for it."""
+    async with serving(
+        tmp_path,
+        certificates,
+        listeners=(Listener(HOST, 0, proxy_networks=LOOPBACK),),
+        limits=ServerLimits(connections_per_address=1),
+    ) as rig:
+        replies = []
+        for address in (b"2001:db8::7", b"2001:db8::8", b"2001:db8:0:1::7"):
+            client = await rig.connect()
+            await client.send(b"PROXY TCP6 %s 2001:db8::1 5000 587\r\n" % address)
+            replies.append((await client.reply())[:3])
+        assert replies == ["220", "421", "220"]
+
+
 async def test_connections_of_one_credential_have_a_cap(
     tmp_path: Path, certificates: Certificates
 ) -> None:
