@@ -131,7 +131,8 @@ def wait_until_answers(program: subprocess.Popen[bytes], url: str, log: Path) ->
             time.sleep(0.1)
         else:
             return
-    raise DemoFailed(f"no answer from {url} in {START_SECONDS} s; see {log}")
+    said = log.read_text(encoding="utf-8")
+    raise DemoFailed(f"no answer from {url} in {START_SECONDS} s:\n{said}")
 
 
 def stop(program: subprocess.Popen[bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import secrets
 import signal
 import sys
@@ -294,7 +295,9 @@ class Gateway:
             self._http.bind()
         except OSError as error:
             place = f"{settings.http_host}:{settings.http_port}"
-            raise ConfigurationError([f"cannot listen on {place}: {error.strerror}"]) from error
+            raise ConfigurationError(
+                [f"cannot listen on {place}: {os.strerror(error.errno or 0)}"]
+            ) from error
         serving = self._base.tasks.spawn(self._http.serve(), name="http")
         try:
             yield
@@ -307,11 +310,21 @@ class Gateway:
             self._smtp.certificates.load()
         except CertificateUnusable as error:
             raise ConfigurationError([f"TLS_CERT_PATH, TLS_KEY_PATH: {error}"]) from error
+        self._check_memory()
         self._base.tasks.launch(self._api.preparer.start(), name="workers")
         ports = await self._smtp.server.start()
         self._base.tasks.launch(self._smtp.certificates.watch(), name="certificates")
         self._base.tasks.launch(self._smtp.lag.run(), name="lag")
         self._base.log.info(Event.STARTED, version=__version__, ports=ports)
+
+    def _check_memory(self) -> None:
+        """A message of the announced size must fit, or its client would hear 452 for ever."""
+        limit = self._base.policies.current.message_size_limit_bytes
+        room = self._smtp.memory.largest_message_bytes
+        if room < limit:
+            raise ConfigurationError(
+                [f"MESSAGE_SIZE_LIMIT: memory has room for {room} bytes, not for {limit}"]
+            )
 
     async def _drain(self) -> None:
         settings, clock = self._base.settings, self._base.clock

@@ -189,6 +189,11 @@ class MemoryBudget:
         total.set(self.total_bytes)
 
     @property
+    def largest_message_bytes(self) -> int:
+        """Of the message that has all the room to itself."""
+        return self.total_bytes // COPIES
+
+    @property
     def exhausted(self) -> bool:
         """No message can be taken now: refuse connections, turn readiness red."""
         return self._pressed or self.total_bytes - self.reserved_bytes < FIRST_RESERVATION_BYTES

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 import ssl
 from collections import Counter
@@ -165,7 +166,7 @@ class SmtpServer:
                 for sock in bound:
                     sock.close()
                 place = f"{listener.host or '*'}:{listener.port}"
-                problem = f"cannot listen on {place}: {error.strerror}"
+                problem = f"cannot listen on {place}: {os.strerror(error.errno or 0)}"
                 raise ConfigurationError([problem]) from error
         return bound
 
