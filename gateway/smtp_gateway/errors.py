@@ -8,6 +8,7 @@ table; a test walks every class below and fails on one without a row there.
     |- ClientError
     |  |- CredentialsInvalid            permanent  client    wrong user name or password
     |  |- CredentialsRevoked            permanent  client    refused again after a renewed login
+    |  |  '- LoginExpired               temporary  client    cannot be renewed; a new AUTH can
     |  |- MultiFactorRequired           permanent  client    a person's login; needs an access token
     |  |- LockedOut                     temporary  client    too many distinct wrong secrets
     |  |- NotPermitted                  permanent  client    this login may not do this
@@ -104,6 +105,12 @@ class CredentialsInvalid(ClientError):
 
 class CredentialsRevoked(ClientError):
     """The API refused the bearer, and again after one renewed login."""
+
+
+class LoginExpired(CredentialsRevoked):
+    """The login ended and could not be renewed. The password is not kept: a new AUTH brings it."""
+
+    fate = Fate.TEMPORARY
 
 
 class MultiFactorRequired(ClientError):

@@ -162,6 +162,7 @@ class Preparer:
     def _discard(self, pool: ProcessPoolExecutor) -> None:
         if self._pool is pool:
             self._pool = None
+        _unblock_feeder(pool)
         pool.shutdown(wait=False)
 
     async def aclose(self) -> None:
@@ -169,6 +170,18 @@ class Preparer:
         pool, self._pool = self._pool, None
         if pool is not None:
             await asyncio.to_thread(pool.shutdown, wait=True)
+
+
+def _unblock_feeder(pool: ProcessPoolExecutor) -> None:
+    """Let the thread end that was writing a message to a worker which has died.
+
+    Until CPython 3.11.4 the pool left the reading end of its pipe open here, so a message larger
+    than the pipe kept that thread, and with it the process at its exit, for ever
+    (python/cpython#94777). Later versions have closed it already, and nothing is left to do.
+    """
+    queue = getattr(pool, "_call_queue", None)  # no public way leads there
+    if queue is not None and not queue._reader.closed:  # noqa: SLF001
+        queue._reader.close()  # noqa: SLF001
 
 
 def _work_guarded(work: Work, content: bytes, policy: Policy, domain: str) -> Prepared:

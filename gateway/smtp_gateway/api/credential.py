@@ -7,7 +7,7 @@ import math
 from typing import Protocol
 
 from smtp_gateway.api.grants import Grant, Standing
-from smtp_gateway.errors import CredentialsRevoked, GatewayError
+from smtp_gateway.errors import CredentialsRevoked, GatewayError, LoginExpired
 from smtp_gateway.utils.clock import Clock
 
 RENEW_BEFORE_SECONDS = 300.0  # cakemail-api 1.2
@@ -141,6 +141,11 @@ class Credential:
     def forget(self) -> None:
         """See ``Login``."""
         self.refusal = CredentialsRevoked("forgotten")
+        self._renewer.drop(self)
+
+    def expire(self) -> None:
+        """Nothing renews it any more: dropped, but the client's next AUTH may be good."""
+        self.refusal = LoginExpired("not renewed")
         self._renewer.drop(self)
 
     def _raise_if_revoked(self) -> None:

@@ -25,6 +25,7 @@ from smtp_gateway.errors import (
     CredentialsInvalid,
     CredentialsRevoked,
     GatewayError,
+    LoginExpired,
     LookupUnavailable,
     MultiFactorRequired,
     UpstreamError,
@@ -264,16 +265,19 @@ class CredentialStore:
         raise failure
 
     async def _refresh(self, credential: Credential) -> Credential:
-        if not credential.refresh_token:
+        if credential.is_access_token:
             credential.forget()
-            raise CredentialsRevoked("nothing to renew it with")
+            raise CredentialsRevoked("an access token is not renewed")
+        if not credential.refresh_token:
+            credential.expire()
+            raise LoginExpired("nothing to renew it with")
         try:
             grant = await self._token(
                 grant_type="refresh_token", refresh_token=credential.refresh_token
             )
         except (CredentialsInvalid, MultiFactorRequired) as refusal:
-            credential.forget()
-            raise CredentialsRevoked(refusal.detail) from refusal
+            credential.expire()
+            raise LoginExpired(refusal.detail) from refusal
         credential.take(grant)
         return self._keep(credential, grant.life_seconds)
 

@@ -12,7 +12,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from smtp_gateway.delivery import Courier, Letter
-from smtp_gateway.errors import GatewayError, MessageTooLarge, NotPermitted, RateLimited
+from smtp_gateway.errors import (
+    GatewayError,
+    LoginExpired,
+    MessageTooLarge,
+    NotPermitted,
+    RateLimited,
+)
 from smtp_gateway.smtp import context
 from smtp_gateway.smtp.refusals import Refusals
 from smtp_gateway.smtp.replies import (
@@ -20,6 +26,7 @@ from smtp_gateway.smtp.replies import (
     BAD_ADDRESS,
     CANNOT_VERIFY,
     DEFECT,
+    LOGIN_EXPIRED,
     LOGIN_FAILED_BEFORE,
     LOGIN_FIRST,
     NO_POSTMASTER,
@@ -129,6 +136,9 @@ class GatewayHandler:
         login = context.login_of(session)
         if login is None:
             return self._login_first(session)
+        if isinstance(login.refusal, LoginExpired):
+            # A pool of connections would go on with this one; the next one logs in anew.
+            return self._no(session, LOGIN_EXPIRED)
         if login.refusal is not None:  # told, not raised: the object serves many sessions
             return self._refused(session, "MAIL", login.refusal)
         policy = context.policy_of(envelope, self._policies.current)

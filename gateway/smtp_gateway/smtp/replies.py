@@ -61,6 +61,7 @@ REPLIES: Final[dict[type[GatewayError], Reply]] = {
     errors.ClientError: Reply(550, "5.7.1", "Not permitted"),
     errors.CredentialsInvalid: Reply(535, "5.7.8", "Authentication credentials invalid"),
     errors.CredentialsRevoked: Reply(554, "5.7.8", "Authentication credentials no longer valid"),
+    errors.LoginExpired: Reply(451, "4.7.0", "Login expired, log in again"),
     errors.MultiFactorRequired: Reply(
         535,
         "5.7.8",
@@ -203,6 +204,7 @@ HELP_LINE = Reply(214, "", "Commands of RFC 5321 and RFC 6409; mail is taken aft
 START_INPUT = Reply(354, "", "End data with <CR><LF>.<CR><LF>")
 
 SHUTTING_DOWN = Reply(421, "4.3.2", "Service shutting down")
+LOGIN_EXPIRED = Reply(421, "4.7.0", "Login expired, connect and log in again")
 TIMED_OUT = Reply(421, "4.4.2", "Timeout")
 TOO_MANY_ERRORS = Reply(421, "4.7.0", "Too many bad commands")
 TOO_MANY_LOGINS = Reply(421, "4.7.0", "Too many failed logins")

@@ -7,7 +7,12 @@ import asyncio
 import pytest
 
 from smtp_gateway.api.tokens import Login
-from smtp_gateway.errors import CredentialsRevoked, GatewayError, LookupUnavailable
+from smtp_gateway.errors import (
+    CredentialsRevoked,
+    GatewayError,
+    LoginExpired,
+    LookupUnavailable,
+)
 from tests.support.api_bench import ACCESS_TOKEN, PASSWORD, USER, Bench, account, granted
 from tests.support.api_double import Said, said
 
@@ -105,9 +110,9 @@ async def test_a_refused_renewal_ends_the_login(parts: Bench, answer: Said) -> N
     """The client has to log in again; its AUTH brings the password."""
     login = await logged_in(parts, answer, granted("bearer-2"))
     parts.clock.advance(LIFE - 300)
-    assert await error_of(login) is CredentialsRevoked
-    assert await error_of(login) is CredentialsRevoked
-    assert isinstance(login.refusal, CredentialsRevoked)
+    assert await error_of(login) is LoginExpired
+    assert await error_of(login) is LoginExpired
+    assert isinstance(login.refusal, LoginExpired)
     assert parts.cached() == 0
     again = await parts.store.login(USER, PASSWORD)
     assert again is not login
@@ -122,7 +127,7 @@ async def test_a_grant_without_refresh_token_cannot_be_renewed(parts: Bench) -> 
     parts.api.on("POST /token", granted(refresh_token=""))
     login = await parts.store.login(USER, PASSWORD)
     parts.clock.advance(LIFE)
-    assert await error_of(login) is CredentialsRevoked
+    assert await error_of(login) is LoginExpired
     assert len(parts.api.calls("POST /token")) == 1
 
 
@@ -202,7 +207,7 @@ async def test_a_login_that_joins_a_refused_renewal_uses_its_password(parts: Ben
         entry = group.create_task(parts.store.login(USER, PASSWORD))
         await asyncio.sleep(0)
         gate.set()
-    assert renewal.result() is CredentialsRevoked
+    assert renewal.result() is LoginExpired
     assert await entry.result().bearer() == "bearer-2"
 
 

@@ -210,6 +210,13 @@ async def test_the_rate_of_mails_is_held_per_client() -> None:
     assert await engine.mail() == "250 OK"
 
 
+async def test_an_expired_login_ends_its_connection_at_mail() -> None:
+    """A pool would go on with this connection for ever; the next one logs in anew."""
+    engine = Engine(login=FakeLogin(refusal=errors.LoginExpired()))
+    assert await engine.mail() == "421 4.7.0 Login expired, connect and log in again [abc]"
+    assert engine.envelope.mail_from is None
+
+
 @pytest.mark.parametrize(
     ("refusal", "reply"),
     [
