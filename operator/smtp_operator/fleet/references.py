@@ -1,0 +1,44 @@
+"""Which Secrets and ConfigMaps a spec names: what ``observe`` reads and what checks look for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from smtp_operator.fleet import names
+from smtp_operator.fleet.model import Gateway
+
+TLS_KEYS = ("tls.crt", "tls.key")
+
+
+class Reference(NamedTuple):
+    """One named object. ``field``: where the spec names it. ``keys``: that it must have."""
+
+    name: str
+    keys: tuple[str, ...]
+    field: str
+
+
+def credentials(gateway: Gateway) -> tuple[Reference, ...]:
+    """Referenced Secrets, the certificate's apart."""
+    return tuple(
+        Reference(secret, (), f"spec.imagePullSecrets[{place}]")
+        for place, secret in enumerate(gateway.spec.image_pull_secrets)
+    )
+
+
+def config_maps(gateway: Gateway) -> tuple[Reference, ...]:
+    """Referenced ConfigMaps."""
+    ref = gateway.spec.cakemail.ca_config_map_ref
+    return (Reference(ref.name, (ref.key,), "spec.cakemail.caConfigMapRef"),) if ref else ()
+
+
+def secret_names(gateway: Gateway) -> frozenset[str]:
+    """Every Secret that a decision reads; ``Facts.secrets`` has exactly these names."""
+    named = {reference.name for reference in credentials(gateway)}
+    own = {names.ca(gateway.key)} if gateway.spec.tls.self_signed is not None else set()
+    return frozenset(named | own | {names.tls_secret(gateway)})
+
+
+def config_map_names(gateway: Gateway) -> frozenset[str]:
+    """Every ConfigMap that a decision reads; ``Facts.config_maps`` has exactly these names."""
+    return frozenset(reference.name for reference in config_maps(gateway))
