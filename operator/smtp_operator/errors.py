@@ -7,6 +7,8 @@
     |- Refused               the API server refused an object for good (403, 422): a condition
     '- NotFound              it is not there
     ConfigurationError       stands outside: ends the program before it watches anything
+
+Transient ones are tried again after a while; terminal ones wait until somebody changes something.
 """
 
 from __future__ import annotations
@@ -29,11 +31,21 @@ class Conflict(OperatorError):
 
 
 class ClusterUnavailable(OperatorError):
-    """Time-out, connection lost, 429, 5xx. ``retry_after_seconds``: asked for, or None."""
+    """Time-out, connection lost, 401, 410, 429, 5xx.
 
-    def __init__(self, detail: str = "", retry_after_seconds: float | None = None) -> None:
+    ``retry_after_seconds``: asked for, or None. ``expired``: 410, what was asked for is too old.
+    """
+
+    def __init__(
+        self,
+        detail: str = "",
+        retry_after_seconds: float | None = None,
+        *,
+        expired: bool = False,
+    ) -> None:
         super().__init__(detail)
         self.retry_after_seconds = retry_after_seconds
+        self.expired = expired
 
 
 class Refused(OperatorError):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Protocol
 
 Object = dict[str, Any]
+
+LEASE_DURATION = 15  # seconds; written into the Lease, so a whole number
 
 
 class Cluster(Protocol):
@@ -20,14 +24,13 @@ class Cluster(Protocol):
         """One object."""
         ...
 
-    async def list(self, kind: str, namespace: str, *, labels: Mapping[str, str]) -> list[Object]:
-        """All objects of a kind with these labels; namespace "" means all namespaces."""
-        ...
-
     async def list_metadata(
         self, kind: str, namespace: str, *, labels: Mapping[str, str]
     ) -> list[Object]:
-        """As ``list``, metadata only (PartialObjectMetadata)."""
+        """Metadata (PartialObjectMetadata) of all objects of a kind with these labels.
+
+        Namespace "" means all namespaces.
+        """
         ...
 
     async def apply(
@@ -48,4 +51,43 @@ class Cluster(Protocol):
 
     async def create_event(self, body: Object) -> None:
         """One events.k8s.io/v1 Event."""
+        ...
+
+    async def patch_event(self, namespace: str, name: str, body: Object) -> None:
+        """Change the series of one Event (a merge patch)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The election's record, as coordination.k8s.io/v1 has it.
+
+    Attributes:
+        holder: identity, "" when released.
+        transitions: how often the holder changed.
+        acquired_at: when this holder began; for people.
+        renewed_at: when it last renewed; for people.
+        resource_version: of the object, "" when it is not there yet.
+    """
+
+    holder: str
+    transitions: int = 0
+    acquired_at: datetime | None = None
+    renewed_at: datetime | None = None
+    resource_version: str = ""
+
+
+class LeaseStore(Protocol):
+    """Where the election's record lies. Errors: as ``Cluster``."""
+
+    async def read(self) -> Lease | None:
+        """The record, None when it is not there."""
+        ...
+
+    async def write(self, lease: Lease) -> Lease:
+        """Create it (no resource_version) or replace just that version; else ``Conflict``."""
+        ...
+
+    async def changed(self, resource_version: str) -> None:
+        """Return once it differs from this version; may return early, must not poll."""
         ...

@@ -1,0 +1,1 @@
+"""What any program could use: time that is handed in, tasks with an owner."""
