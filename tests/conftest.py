@@ -2,7 +2,9 @@
 
 import pytest
 
-pytest_plugins = ["tests.support.fixtures"]
+from tests.support.kubernetes_fixtures import add_options
+
+pytest_plugins = ["tests.support.fixtures", "tests.support.kubernetes_fixtures"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -12,3 +14,4 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="rewrite the expected results of tests/golden from what the code does now",
     )
+    add_options(parser)
