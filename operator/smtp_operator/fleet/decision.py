@@ -6,87 +6,30 @@
     ... apply, prune (all that is ours and neither in ``objects`` nor in ``decision.keep``) ...
     decide(..., failures=[...]).status                       when applying met refusals
 
-``decide`` costs microseconds: call it again with the failures instead of patching its answer.
+``decide`` is cheap: call it again with the failures instead of patching its answer.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
+from datetime import datetime
 from typing import Any
 
-from smtp_operator.fleet.conditions import Condition, Reason
+from smtp_operator.fleet import certificates, names, status, tls_checks
+from smtp_operator.fleet.checks import evaluate
+from smtp_operator.fleet.conditions import Condition, ConditionType, Reason, merge
+from smtp_operator.fleet.draft import Draft, Failure, Fault, View
 from smtp_operator.fleet.model import Facts, Gateway, Object, Ref
+from smtp_operator.fleet.replicas import Replicas, plan
+from smtp_operator.fleet.rollouts import Change, State, change, state
 
+__all__ = [
+    "Change", "Decision", "Draft", "Failure", "Fault", "Replicas", "State", "decide", "refused",
+]  # fmt: skip
 
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Something that the API server refused for good, or that observing found.
-
-    ``reason``: ``PodTemplateRejected`` (a dry run of the Deployment), ``NameConflict``, or
-    ``ApplyFailed``.
-    """
-
-    ref: Ref
-    reason: Reason
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """A reason why the spec cannot be rendered."""
-
-    reason: Reason
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Draft:
-    """What would reach the pod. Made by ``resources.rendering.draft``.
-
-    Attributes:
-        template: the Deployment's pod template, overlay included.
-        start: the start configuration: environment variables of the gateway.
-        live: the live configuration as the JSON text of its file.
-        target_revision: hash of template, start configuration and image.
-        config_hash: hash of the live configuration.
-        inputs_hash: hash of what the user asked for of the pod; a changed revision with equal
-            inputs was caused by an operator upgrade.
-        faults: why this must not be applied; empty when it may.
-    """
-
-    template: Object
-    start: Mapping[str, str]
-    live: str
-    target_revision: str
-    config_hash: str
-    inputs_hash: str
-    faults: tuple[Fault, ...] = ()
-
-
-class Change(StrEnum):
-    """Who changed what reaches the pod."""
-
-    NONE = "None"
-    FIRST = "First"
-    USER = "User"
-    OPERATOR = "Operator"
-
-
-@dataclass(frozen=True, slots=True)
-class Replicas:
-    """Who says how many pods there are (see ``fleet/replicas.py``).
-
-    Attributes:
-        sent: value in the Deployment's apply; None leaves the field out.
-        handover: value to apply **first**, alone, by the manager ``smtp-operator-handover``.
-        autoscaler_first: delete the autoscaler before the Deployment is applied.
-    """
-
-    sent: int | None
-    handover: int | None = None
-    autoscaler_first: bool = False
+KEPT_STARTS = 3  # start configurations left for rolled-back pods
+SOON_SECONDS = 1.0  # a certificate made in this pass is looked at in the next
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +41,11 @@ class Decision:
         status: whole, as it is to be applied; compare with the last one before writing.
         proceed: render, apply and prune; False writes nothing but the status.
         change: who changed the pod, if anybody.
+        rollout: where the rollout stands.
         hold: keep the running pod template; everything else is applied.
         replicas: what the Deployment carries.
         issue_certificate: a new self-signed leaf is due; ``render`` makes it.
-        keep: objects of ours that ``render`` does not name and prune must leave.
+        keep: objects of ours that ``render`` may not name and prune must leave.
         requeue_seconds: look again then at the latest; None waits for an event.
         draft: as given; ``render`` reads it.
     """
@@ -110,11 +54,12 @@ class Decision:
     status: Object
     proceed: bool
     change: Change
+    rollout: State
     hold: bool
     replicas: Replicas
     issue_certificate: bool
-    keep: frozenset[Ref] = frozenset()
-    requeue_seconds: float | None = None
+    keep: frozenset[Ref]
+    requeue_seconds: float | None
     draft: Draft = field(repr=False)
 
 
@@ -126,7 +71,7 @@ def decide(
     turn: bool = True,
     failures: Sequence[Failure] = (),
 ) -> Decision:
-    """The chain of checks, and all that follows from it.
+    """The chains of checks, and all that follows from them.
 
     Args:
         gateway: the wish.
@@ -136,9 +81,90 @@ def decide(
             It has no say in what the user changed.
         failures: of applying what an earlier call decided.
     """
-    raise NotImplementedError
+    view = View(gateway, facts, draft, turn, tuple(failures))
+    conditions = evaluate(view)
+    stage = state(view)
+    return Decision(
+        conditions=conditions,
+        status=status.build(view, conditions),
+        proceed=_proceeds(gateway, conditions),
+        change=change(view),
+        rollout=stage,
+        hold=stage in {State.WAITING, State.HELD},
+        replicas=plan(gateway, facts),
+        issue_certificate=certificates.issue_due(gateway, facts),
+        keep=_kept(view),
+        requeue_seconds=_requeue(gateway, facts),
+        draft=draft,
+    )
 
 
-def refused(status: Mapping[str, Any], *, generation: int, facts_now: Any, detail: str) -> Object:
-    """The status of an object whose spec cannot even be read (``SpecInvalid``)."""
-    raise NotImplementedError
+def refused(previous: Mapping[str, Any], *, generation: int, now: datetime, detail: str) -> Object:
+    """The status of an object whose spec cannot even be read (``SpecInvalid``).
+
+    What runs goes on, so all that was said of it stays; only what the new generation is refused
+    for is new.
+    """
+    said = [
+        Condition(kind, False, Reason.INVALID_SPEC, detail)
+        for kind in (ConditionType.READY, ConditionType.CONFIG_ACCEPTED)
+    ]
+    fresh = merge(previous.get("conditions", ()), said, generation=generation, now=now)
+    named = {item["type"] for item in fresh}
+    old = [item for item in previous.get("conditions", ()) if item.get("type") not in named]
+    order = [str(kind) for kind in ConditionType]
+    conditions = sorted([*fresh, *old], key=lambda item: order.index(item["type"]))
+    return {**previous, "observedGeneration": generation, "conditions": conditions}
+
+
+def _proceeds(gateway: Gateway, conditions: Sequence[Condition]) -> bool:
+    """An unacceptable spec leaves everything as it is, the last good pods included.
+
+    A template that a dry run refused is tried again: the refusal may have been the namespace's
+    (a quota, a policy), and a dry run changes nothing.
+    """
+    accepted = next(item for item in conditions if item.type is ConditionType.CONFIG_ACCEPTED)
+    trying = accepted.holds or accepted.reason is Reason.POD_TEMPLATE_REJECTED
+    return trying and not gateway.spec.paused
+
+
+def _kept(view: View) -> frozenset[Ref]:
+    """The newest start configurations, and whatever the running template mounts."""
+    prefix = names.start_prefix(view.gateway.key)
+    starts = [
+        (str(child.get("metadata", {}).get("creationTimestamp", "")), ref)
+        for ref, child in view.facts.children.items()
+        if ref.kind == "ConfigMap" and ref.name.startswith(prefix)
+    ]
+    newest = {ref for _, ref in sorted(starts)[-KEPT_STARTS:]}
+    template = (view.child("Deployment") or {}).get("spec", {}).get("template", {})
+    mounted = {ref for ref in view.facts.children if _mentions(template, ref)}
+    return frozenset(newest | mounted)
+
+
+def _mentions(template: Mapping[str, Any], ref: Ref) -> bool:
+    pod = template.get("spec", {})
+    volumes = pod.get("volumes", ())
+    if ref.kind == "Secret":
+        return any(item.get("secret", {}).get("secretName") == ref.name for item in volumes)
+    if ref.kind != "ConfigMap":
+        return False
+    sources = [source for item in pod.get("containers", ()) for source in item.get("envFrom", ())]
+    named = [item.get("configMap", {}).get("name") for item in volumes]
+    return ref.name in [*named, *(source.get("configMapRef", {}).get("name") for source in sources)]
+
+
+def _requeue(gateway: Gateway, facts: Facts) -> float | None:
+    """The next moment at which time alone changes the answer: a renewal, or an end."""
+    if certificates.issue_due(gateway, facts):
+        return SOON_SECONDS
+    certificate = tls_checks.found(gateway, facts)
+    if certificate is None:
+        return None
+    moments = (
+        certificate.not_before,
+        certificate.renew_at(gateway.spec.tls.renew_before_days),
+        certificate.not_after,
+    )
+    ahead = [(moment - facts.now).total_seconds() for moment in moments]
+    return min((seconds for seconds in ahead if seconds > 0), default=None)

@@ -1,0 +1,81 @@
+"""What is proposed, and what stands against it: the input of a decision besides the facts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from smtp_operator.fleet.conditions import Reason
+from smtp_operator.fleet.model import Facts, Gateway, Object, Ref
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something that the API server refused for good.
+
+    ``reason``: ``PodTemplateRejected`` (a dry run of the Deployment), ``NameConflict``, or
+    ``ApplyFailed``. ``message``: what the API server said.
+    """
+
+    ref: Ref
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """A reason why the spec cannot be rendered."""
+
+    reason: Reason
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What would reach the pod. Made by ``resources.rendering.draft``.
+
+    Attributes:
+        template: the Deployment's pod template, overlay included.
+        start: the start configuration: environment variables of the gateway.
+        live: the live configuration as the JSON text of its file.
+        target_revision: hash of template, start configuration and image.
+        config_hash: hash of the live configuration.
+        inputs_hash: hash of what the user asked for of the pod; a changed revision with equal
+            inputs was caused by an operator upgrade.
+        faults: why this must not be applied; empty when it may.
+    """
+
+    template: Object
+    start: Mapping[str, str]
+    live: str
+    target_revision: str
+    config_hash: str
+    inputs_hash: str
+    faults: tuple[Fault, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """All that a check may look at.
+
+    Attributes:
+        gateway: the wish.
+        facts: what the cluster holds.
+        draft: what would reach the pod.
+        turn: whether the rollout queue lets this fleet take what an operator upgrade changed.
+        failures: of applying.
+    """
+
+    gateway: Gateway
+    facts: Facts
+    draft: Draft
+    turn: bool = True
+    failures: tuple[Failure, ...] = ()
+
+    def child(self, kind: str, name: str = "") -> Object | None:
+        """A live child; its name is the gateway's unless given."""
+        return self.facts.children.get(Ref(kind, name or self.gateway.key.name))
+
+    def failed(self, reason: Reason) -> Failure | None:
+        """The first failure of this kind."""
+        return next((failure for failure in self.failures if failure.reason is reason), None)

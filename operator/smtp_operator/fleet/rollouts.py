@@ -1,0 +1,115 @@
+"""Where a fleet's rollout stands: who changed the pod, whether that waits, what the pods do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any
+
+from smtp_operator.fleet import names
+from smtp_operator.fleet.draft import View
+from smtp_operator.fleet.model import Object
+
+
+class Change(StrEnum):
+    """Who changed what reaches the pod."""
+
+    NONE = "None"
+    FIRST = "First"
+    USER = "User"
+    OPERATOR = "Operator"
+
+
+class State(StrEnum):
+    """``status.rollout.state``."""
+
+    IDLE = "Idle"
+    WAITING = "Waiting"
+    PROGRESSING = "Progressing"
+    HELD = "Held"
+    FAILED = "Failed"
+
+
+def change(view: View) -> Change:
+    """Compare the draft with the hashes that the live Deployment carries."""
+    deployment = view.child("Deployment")
+    if deployment is None:
+        return Change.FIRST
+    carried = annotations_of(deployment)
+    if carried.get(names.REVISION) == view.draft.target_revision:
+        return Change.NONE
+    if carried.get(names.INPUTS) == view.draft.inputs_hash:
+        return Change.OPERATOR
+    return Change.USER
+
+
+def state(view: View) -> State:
+    """What the user's edit does at once, an operator upgrade does when it is let."""
+    made = change(view)
+    if made is Change.OPERATOR and not approved(view):
+        if view.gateway.spec.rollout.on_operator_upgrade == "Hold":
+            return State.HELD
+        if not view.turn:
+            return State.WAITING
+    if made is not Change.NONE:
+        return State.PROGRESSING
+    return _of_pods(view.child("Deployment") or {})
+
+
+def approved(view: View) -> bool:
+    """Whether the user let exactly this revision through."""
+    return view.gateway.annotations.get(names.APPROVE) == view.draft.target_revision
+
+
+def _of_pods(deployment: Object) -> State:
+    if not observed(deployment):
+        return State.PROGRESSING
+    reason = condition(deployment, "Progressing").get("reason")
+    if reason == "ProgressDeadlineExceeded":
+        return State.FAILED
+    # The Deployment's controller keeps this reason until the template changes again; scaling
+    # alone does not touch it.
+    return State.IDLE if reason == "NewReplicaSetAvailable" else State.PROGRESSING
+
+
+def observed(deployment: Object) -> bool:
+    """Whether the Deployment's status speaks of its present spec."""
+    generation = deployment.get("metadata", {}).get("generation", 0)
+    return bool(deployment.get("status", {}).get("observedGeneration", -1) >= generation)
+
+
+def started(view: View) -> bool:
+    """Whether some revision of this fleet has ever been rolled out whole."""
+    return bool(view.gateway.status.get("currentRevision"))
+
+
+def current_revision(view: View) -> str:
+    """The revision that runs: the carried one once its rollout is complete."""
+    deployment = view.child("Deployment")
+    if deployment is not None and _of_pods(deployment) is State.IDLE:
+        return str(annotations_of(deployment).get(names.REVISION, ""))
+    return str(view.gateway.status.get("currentRevision", ""))
+
+
+def annotations_of(item: Object) -> Mapping[str, str]:
+    """Annotations of an object, {} when it has none."""
+    found: Mapping[str, str] = item.get("metadata", {}).get("annotations") or {}
+    return found
+
+
+def condition(item: Object, kind: str) -> Mapping[str, Any]:
+    """One condition of a foreign object's status, {} when it is not there."""
+    conditions = item.get("status", {}).get("conditions") or ()
+    return next((entry for entry in conditions if entry.get("type") == kind), {})
+
+
+class Pods:
+    """Counts in the Deployment's status; absent means none."""
+
+    def __init__(self, deployment: Object | None) -> None:
+        status = (deployment or {}).get("status", {})
+        self.total = int(status.get("replicas", 0))
+        self.ready = int(status.get("readyReplicas", 0))
+        self.updated = int(status.get("updatedReplicas", 0))
+        spec = (deployment or {}).get("spec", {})
+        self.wanted = int(spec.get("replicas", 1)) if deployment is not None else 0
