@@ -2,8 +2,6 @@
 
 import pytest
 
-from tests.support.kubernetes_fixtures import add_options
-
 pytest_plugins = ["tests.support.fixtures", "tests.support.kubernetes_fixtures"]
 
 
@@ -14,4 +12,3 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="rewrite the expected results of tests/golden from what the code does now",
     )
-    add_options(parser)

@@ -21,8 +21,8 @@ _TIMEOUT_SECONDS = 300  # of one test, with what its fixtures start
 _KIND_OPTIONS = ("cluster_name", "keep_cluster", "kind_image", "kind_bin")
 
 
-def add_options(parser: pytest.Parser) -> None:
-    """Called where pytest reads options: ``tests/conftest.py``."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Declare what a run may choose."""
     group = parser.getgroup("cluster")
     group.addoption(
         "--cluster-source",
