@@ -49,8 +49,13 @@ def labels(key: Key) -> dict[str, str]:
 
 
 def tls(key: Key) -> str:
-    """The Secret with certificate and key that we make, or let cert-manager make."""
+    """The Secret with certificate and key that we make."""
     return f"{key.name}-tls"
+
+
+def issued(key: Key) -> str:
+    """The Secret that cert-manager writes; another name, so that neither takes the other's."""
+    return f"{key.name}-cert-manager-tls"
 
 
 def ca(key: Key) -> str:
@@ -95,6 +100,8 @@ def service_names(key: Key) -> tuple[str, ...]:
 
 def tls_secret(gateway: Gateway) -> str:
     """The Secret that pods mount: the user's, or the one that is made for them."""
+    if gateway.spec.tls.cert_manager is not None:
+        return issued(gateway.key)
     return gateway.spec.tls.secret_name or tls(gateway.key)
 
 

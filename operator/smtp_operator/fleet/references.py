@@ -7,21 +7,27 @@ from typing import NamedTuple
 from smtp_operator.fleet import names
 from smtp_operator.fleet.model import Gateway
 
-TLS_KEYS = ("tls.crt", "tls.key")
+PULL_KEYS = ((".dockerconfigjson", ".dockercfg"),)  # the present form and the old one
 
 
 class Reference(NamedTuple):
-    """One named object. ``field``: where the spec names it. ``keys``: that it must have."""
+    """One named object.
+
+    Attributes:
+        name: in the gateway's namespace.
+        keys: that it must have; of each group one will do.
+        field: where the spec names it.
+    """
 
     name: str
-    keys: tuple[str, ...]
+    keys: tuple[tuple[str, ...], ...]
     field: str
 
 
 def credentials(gateway: Gateway) -> tuple[Reference, ...]:
     """Referenced Secrets, the certificate's apart."""
     return tuple(
-        Reference(secret, (), f"spec.imagePullSecrets[{place}]")
+        Reference(secret, PULL_KEYS, f"spec.imagePullSecrets[{place}]")
         for place, secret in enumerate(gateway.spec.image_pull_secrets)
     )
 
@@ -29,7 +35,7 @@ def credentials(gateway: Gateway) -> tuple[Reference, ...]:
 def config_maps(gateway: Gateway) -> tuple[Reference, ...]:
     """Referenced ConfigMaps."""
     ref = gateway.spec.cakemail.ca_config_map_ref
-    return (Reference(ref.name, (ref.key,), "spec.cakemail.caConfigMapRef"),) if ref else ()
+    return (Reference(ref.name, ((ref.key,),), "spec.cakemail.caConfigMapRef"),) if ref else ()
 
 
 def secret_names(gateway: Gateway) -> frozenset[str]:

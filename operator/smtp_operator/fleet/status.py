@@ -12,6 +12,10 @@ from smtp_operator.fleet.model import Object
 from smtp_operator.fleet.rollouts import Pods, State, current_revision, state
 from smtp_operator.fleet.tls_checks import found
 
+# Bounds of the schema: a certificate that says more must not make the status invalid.
+ISSUER_LENGTH = 512
+SHOWN_NAMES = 128
+
 
 def build(view: View, conditions: Sequence[Condition]) -> Object:
     """All fields. Empty ones are left out, so that a first status is short."""
@@ -97,8 +101,8 @@ def _tls(view: View) -> Object:
     made: Object = {
         "secretName": names.tls_secret(view.gateway),
         "notAfter": timestamp(certificate.not_after),
-        "issuer": certificate.issuer,
-        "dnsNames": list(certificate.dns_names),
+        "issuer": certificate.issuer[:ISSUER_LENGTH],
+        "dnsNames": list(certificate.dns_names[:SHOWN_NAMES]),
     }
     if tls.secret_name is None:
         made["renewAt"] = timestamp(certificate.renew_at(tls.renew_before_days))

@@ -1,0 +1,122 @@
+"""What the Prometheus operator reads: where metrics are, and when somebody is to be called.
+
+Alerts name the pods of this fleet by the form of their names, so they hold whichever way metrics
+are collected. Their texts stand in annotations; thresholds are where mail begins to suffer.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from smtp_operator.fleet.model import Gateway, Key, Object
+from smtp_operator.fleet.names import selector
+from smtp_operator.fleet.spec import HEALTH_PORT_NAME
+from smtp_operator.resources.child import child
+from smtp_operator.resources.service import METRICS_COMPONENT
+
+API_VERSION = "monitoring.coreos.com/v1"
+
+
+class Alert(NamedTuple):
+    """One row. ``expr``: PromQL with ``{pods}`` for this fleet's label matchers."""
+
+    name: str
+    expr: str
+    minutes: int
+    severity: str
+    summary: str
+
+
+ALERTS = (
+    Alert(
+        "SmtpGatewayApiUnreachable",
+        "max(smtp_circuit_breaker_state{{{pods}}}) == 2",
+        2,
+        "critical",
+        "The Cakemail API fails and mail is put off; clients are told to try again.",
+    ),
+    Alert(
+        "SmtpGatewayMailDeferred",
+        'sum(rate(smtp_emails_received_total{{{pods},status="deferred"}}[5m]))'
+        " / sum(rate(smtp_emails_received_total{{{pods}}}[5m])) > 0.05",
+        10,
+        "warning",
+        "More than 5 % of messages are put off.",
+    ),
+    Alert(
+        "SmtpGatewayOverloaded",
+        "sum(rate(smtp_admission_refusals_total{{{pods}}}[5m])) > 0",
+        10,
+        "warning",
+        "Connections or messages are refused for lack of room; raise replicas or limits.",
+    ),
+    Alert(
+        "SmtpGatewayLoopLag",
+        "max(smtp_event_loop_lag_seconds{{{pods}}}) > 0.25",
+        5,
+        "warning",
+        "A pod answers late; it needs more CPU.",
+    ),
+    Alert(
+        "SmtpGatewayCertificateEnds",
+        "min(smtp_certificate_expiry_timestamp_seconds{{{pods}}}) - time() < 7 * 86400",
+        10,
+        "critical",
+        "The certificate that pods serve ends within 7 days.",
+    ),
+    Alert(
+        "SmtpGatewayCertificateRefused",
+        "sum(increase(smtp_certificate_reload_failures_total{{{pods}}}[15m])) > 0",
+        0,
+        "warning",
+        "A new certificate could not be used; the old one is served on.",
+    ),
+)
+
+
+def service_monitor(gateway: Gateway) -> Object:
+    """Finds the Service for metrics, nothing else."""
+    wanted = gateway.spec.monitoring.service_monitor
+    return child(
+        gateway,
+        API_VERSION,
+        "ServiceMonitor",
+        gateway.key.name,
+        labels=wanted.labels,
+        spec={
+            "selector": {"matchLabels": {**selector(gateway.key), **METRICS_COMPONENT}},
+            "endpoints": [
+                {
+                    "port": HEALTH_PORT_NAME,
+                    "path": "/metrics",
+                    "interval": f"{wanted.interval_seconds}s",
+                }
+            ],
+        },
+    )
+
+
+def prometheus_rule(gateway: Gateway) -> Object:
+    """The gateway's alerts for this fleet."""
+    return child(
+        gateway,
+        API_VERSION,
+        "PrometheusRule",
+        gateway.key.name,
+        labels=gateway.spec.monitoring.alerts.labels,
+        spec={
+            "groups": [{"name": "smtp-gateway", "rules": [_rule(a, gateway.key) for a in ALERTS]}]
+        },
+    )
+
+
+def _rule(alert: Alert, key: Key) -> Object:
+    # `<name>-<hash of the template>-<five>`; another fleet's longer name does not match.
+    pods = f'namespace="{key.namespace}",pod=~"{key.name}-[a-z0-9]+-[a-z0-9]{{5}}"'
+    return {
+        "alert": alert.name,
+        "expr": alert.expr.format(pods=pods),
+        "for": f"{alert.minutes}m",
+        "labels": {"severity": alert.severity, "smtpgateway": key.name},
+        "annotations": {"summary": alert.summary},
+    }
