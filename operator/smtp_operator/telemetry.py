@@ -158,6 +158,8 @@ class Event(StrEnum):
     GATEWAY_GONE = "gateway gone"
     APPLIED = "child applied"
     DELETED = "child deleted"
+    STATUS_WRITTEN = "status written"
+    HANDED_OVER = "replicas handed over"
     DRIFT = "drift repaired"
     STRANGER = "name taken by a stranger"
     WATCH_ENDED = "watch ended"

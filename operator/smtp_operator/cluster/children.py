@@ -17,7 +17,6 @@ from smtp_operator.cluster.api import Object
 from smtp_operator.cluster.kinds import KINDS
 
 APPLIED_HASH = "smtp.cakemail.com/applied-hash"
-GATEWAY_LABEL = "smtp.cakemail.com/gateway"
 MANAGER = "smtp-operator"
 
 
@@ -116,9 +115,9 @@ class Children:
         self._compared: dict[Place, str] = {}  # uid of what was once compared in full
 
     def note(self, child: Seen) -> bool:
-        """Take in what an event, a list or a GET told; False when it was older than known."""
+        """Take in what an event, a list or a GET told; False when it was known, or is older."""
         known = self._seen.get(child.place)
-        if known is not None and known.uid == child.uid and _older(child, known):
+        if known == child or (known is not None and _older(child, known)):
             return False
         self._drop(child.place)
         self._seen[child.place] = child
@@ -200,6 +199,10 @@ def _owner(child: Seen) -> tuple[str, str]:
 
 def _older(one: Seen, other: Seen) -> bool:
     """Versions of one object are whole numbers that grow (KEP-5504); else they tell nothing."""
-    if one.resource_version.isdecimal() and other.resource_version.isdecimal():
+    if (
+        one.uid == other.uid
+        and one.resource_version.isdecimal()
+        and other.resource_version.isdecimal()
+    ):
         return int(one.resource_version) < int(other.resource_version)
     return False

@@ -1,0 +1,180 @@
+"""Pacing of what an operator upgrade changes, over all fleets. Pure but for its memory.
+
+What a user edits rolls at once and is none of this module's business. What a new operator renders
+differently is queued: by wave, inside a wave by name, a share of all fleets at a time. Wave 0 is
+the canary: it must have been ready for a while before the next wave begins. A failure stops all;
+but when fleets that are not rolling lose readiness too, the API or the cluster is ill, and the
+queue only waits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from smtp_operator.fleet.model import Key
+
+CANARY_WAVE = 0
+
+
+class Halt(StrEnum):
+    """Why nobody new may begin."""
+
+    NONE = ""
+    HELD = "held by the operator's setting"
+    UNSEEN = "not every fleet has been seen since the start"
+    FAILED = "a rollout failed"
+    ILL = "fleets that do not roll lost readiness too"
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What one look at a fleet told.
+
+    Attributes:
+        wave: of its spec, 0 to 9.
+        waiting: an operator upgrade changed its pods, and they do not run it yet.
+        current: they run, or are getting, what this operator renders.
+        edited: the user changed its pods; what comes of that is no failure of an upgrade.
+        rolling: its pods are being replaced now.
+        failed: its rollout missed its deadline.
+        ready: its condition.
+    """
+
+    wave: int
+    waiting: bool
+    current: bool
+    edited: bool
+    rolling: bool
+    failed: bool
+    ready: bool
+
+
+@dataclass(slots=True)
+class _Fleet:
+    sight: Sight
+    ready_since: float | None
+    lost_at: float | None
+    edited: bool
+
+
+class Pacing:
+    """Whose turn it is.
+
+    Args:
+        budget_percent: share of fleets that may roll at a time; at least one may.
+        soak_seconds: how long wave 0 must have been ready before the next begins.
+        hold: nobody may begin.
+        ill_seconds: readiness lost within this time counts as lost together.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget_percent: int,
+        soak_seconds: float,
+        hold: bool = False,
+        ill_seconds: float = 120.0,
+    ) -> None:
+        self._budget = budget_percent
+        self._soak = soak_seconds
+        self._hold = hold
+        self._ill = ill_seconds
+        self._fleets: dict[Key, _Fleet] = {}
+        self._expected: set[Key] = set()
+        self._admitted: set[Key] = set()
+
+    def expect(self, keys: Iterable[Key]) -> None:
+        """Fleets that exist: nobody begins until each of them has been seen."""
+        self._expected = set(keys) - set(self._fleets)
+
+    def see(self, key: Key, sight: Sight, now: float) -> None:
+        """Take in one look at a fleet."""
+        self._expected.discard(key)
+        before = self._fleets.get(key)
+        ready_since = now if sight.ready else None
+        lost_at, edited = None, sight.edited
+        if before is not None:
+            if sight.ready and before.ready_since is not None:
+                ready_since = before.ready_since
+            if not sight.ready:
+                lost_at = now if before.sight.ready else before.lost_at
+            edited = edited or (before.edited and key not in self._admitted)
+        self._fleets[key] = _Fleet(sight, ready_since, lost_at, edited)
+        if not sight.waiting and not sight.rolling and sight.ready:
+            self._admitted.discard(key)  # through
+
+    def forget(self, key: Key) -> None:
+        """A fleet is gone."""
+        self._expected.discard(key)
+        self._fleets.pop(key, None)
+        self._admitted.discard(key)
+
+    def turn(self, key: Key) -> bool:
+        """Whether this fleet may take what an upgrade changed."""
+        return key in self._admitted
+
+    def halt(self, now: float) -> Halt:
+        """Why nobody new may begin."""
+        if self._hold:
+            return Halt.HELD
+        if self._expected:
+            return Halt.UNSEEN
+        if any(self._lost_lately(key, now) for key in self._fleets if not self._upgraded(key)):
+            return Halt.ILL
+        if any(self._went_wrong(key) for key in self._fleets if self._upgraded(key)):
+            return Halt.FAILED
+        return Halt.NONE
+
+    def admit(self, now: float) -> list[Key]:
+        """Let as many begin as the budget allows; returns who may begin now."""
+        if self.halt(now) is not Halt.NONE:
+            return []
+        under_way = sum(1 for key in self._fleets if self._under_way(key))
+        places = max(1, math.floor(len(self._fleets) * self._budget / 100)) - under_way
+        chosen = self._candidates(now)[: max(0, places)]
+        self._admitted.update(chosen)
+        return chosen
+
+    def waiting(self) -> int:
+        """How many fleets wait for their turn."""
+        return sum(1 for key, fleet in self._fleets.items() if self._waits(key, fleet))
+
+    def _candidates(self, now: float) -> list[Key]:
+        waiting = [key for key, fleet in self._fleets.items() if self._waits(key, fleet)]
+        if not waiting:
+            return []
+        wave = min(self._fleets[key].sight.wave for key in waiting)
+        earlier = [key for key, fleet in self._fleets.items() if fleet.sight.wave < wave]
+        if any(self._under_way(key) for key in earlier):
+            return []
+        canaries = [key for key in earlier if self._fleets[key].sight.wave == CANARY_WAVE]
+        if not all(self._soaked(key, now) for key in canaries):
+            return []
+        return sorted(key for key in waiting if self._fleets[key].sight.wave == wave)
+
+    def _waits(self, key: Key, fleet: _Fleet) -> bool:
+        return fleet.sight.waiting and key not in self._admitted
+
+    def _under_way(self, key: Key) -> bool:
+        return key in self._admitted or self._fleets[key].sight.rolling
+
+    def _upgraded(self, key: Key) -> bool:
+        """It was let begin, or has the new revision, perhaps from before a restart of ours."""
+        return key in self._admitted or self._fleets[key].sight.current
+
+    def _soaked(self, key: Key, now: float) -> bool:
+        since = self._fleets[key].ready_since
+        return since is not None and now - since >= self._soak
+
+    def _went_wrong(self, key: Key) -> bool:
+        fleet = self._fleets[key]
+        if fleet.edited:
+            return False
+        return fleet.sight.failed or (key in self._admitted and fleet.lost_at is not None)
+
+    def _lost_lately(self, key: Key, now: float) -> bool:
+        lost_at = self._fleets[key].lost_at
+        return lost_at is not None and now - lost_at < self._ill
