@@ -57,8 +57,10 @@ def ready(view: View, needed: Sequence[Condition]) -> Condition:
     wanted = wanted_pods(view)
     if view.child("Deployment") is None:
         return _ready(Reason.FIRST_START, "the pods have not been started yet")
-    text = f"{pods.ready} pods are ready, at least {wanted} are wanted"
-    return _ready(Reason.READY if pods.ready >= wanted else Reason.PODS_UNAVAILABLE, text)
+    text = f"{pods.ready} of {pods.wanted} pods are ready"
+    if pods.ready < wanted:
+        return _ready(Reason.PODS_UNAVAILABLE, f"{text}, at least {wanted} are needed")
+    return _ready(Reason.READY, text)
 
 
 def _ready(reason: Reason, message: str) -> Condition:
@@ -104,6 +106,16 @@ def _optional_kinds_served(view: View) -> Condition | None:
     return None
 
 
+def _pods_can_be_made(view: View) -> Condition | None:
+    """Quota, admission: the cluster refuses the pods themselves, also at the first start."""
+    failure = condition(view.child("Deployment") or {}, "ReplicaFailure")
+    if failure.get("status") != "True":
+        return None
+    return _degraded(
+        Reason.PODS_UNAVAILABLE, f"the cluster refuses to make pods: {failure.get('message', '')}"
+    )
+
+
 def _pods_available(view: View) -> Condition | None:
     pods = Pods(view.child("Deployment"))
     if not started(view) or pods.ready >= pods.wanted:
@@ -126,10 +138,10 @@ def _metric_readable(view: View) -> Condition | None:
 
 
 def _as_expected(_: View) -> Condition | None:
-    return _degraded(Reason.AS_EXPECTED, "works as asked")
+    return _degraded(Reason.AS_EXPECTED, "no fault besides what Ready tells")
 
 
 DEGRADED = (
-    _rollout_kept_its_deadline, _applied, _optional_kinds_served, _pods_available,
-    _metric_readable, _as_expected,
+    _rollout_kept_its_deadline, _applied, _optional_kinds_served, _pods_can_be_made,
+    _pods_available, _metric_readable, _as_expected,
 )  # fmt: skip

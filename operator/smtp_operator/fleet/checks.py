@@ -7,6 +7,7 @@ message says what to do, names what it speaks of, and holds no content of a Secr
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from smtp_operator.fleet import availability, tls_checks
@@ -14,9 +15,15 @@ from smtp_operator.fleet.conditions import Condition, ConditionType, Reason
 from smtp_operator.fleet.draft import View
 from smtp_operator.fleet.names import APPROVE, refs
 from smtp_operator.fleet.references import Reference, config_maps, credentials
-from smtp_operator.fleet.rollouts import State, started, state
+from smtp_operator.fleet.rollouts import Change, State, change, started, state
 
 Check = Callable[[View], Condition | None]
+
+
+def with_verdict(view: View) -> View:
+    """The view, knowing whether anything is applied now: the other chains ask for it."""
+    accepted = first(CHAINS[ConditionType.CONFIG_ACCEPTED], view).holds
+    return replace(view, stopped=view.gateway.spec.paused or not accepted)
 
 
 def evaluate(view: View) -> tuple[Condition, ...]:
@@ -116,8 +123,9 @@ def _lack(
 
 
 def _progress(view: View) -> Condition:
-    if view.draft.faults:
-        status, reason, message = False, Reason.NOT_EVALUATED, "waits for an accepted spec"
+    if view.stopped and change(view) is not Change.NONE:
+        text = "a new revision waits until the spec is accepted and not paused"
+        status, reason, message = False, Reason.NOT_EVALUATED, text
     elif not started(view) and state(view) is State.PROGRESSING:
         status, reason, message = True, Reason.FIRST_START, "the first pods are starting"
     else:

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from smtp_operator.fleet import certificates, names, status, tls_checks
-from smtp_operator.fleet.checks import evaluate
+from smtp_operator.fleet.checks import evaluate, with_verdict
 from smtp_operator.fleet.conditions import Condition, ConditionType, Reason, merge
 from smtp_operator.fleet.draft import Draft, Failure, Fault, View
 from smtp_operator.fleet.model import Facts, Gateway, Object, Ref
@@ -81,20 +81,21 @@ def decide(
             It has no say in what the user changed.
         failures: of applying what an earlier call decided.
     """
-    view = View(gateway, facts, draft, turn, tuple(failures))
+    view = with_verdict(View(gateway, facts, draft, turn, tuple(failures)))
     conditions = evaluate(view)
     stage = state(view)
+    proceed = _proceeds(gateway, conditions)
     return Decision(
         conditions=conditions,
         status=status.build(view, conditions),
-        proceed=_proceeds(gateway, conditions),
+        proceed=proceed,
         change=change(view),
         rollout=stage,
         hold=stage in {State.WAITING, State.HELD},
         replicas=plan(gateway, facts),
         issue_certificate=certificates.issue_due(gateway, facts),
         keep=_kept(view),
-        requeue_seconds=_requeue(gateway, facts),
+        requeue_seconds=_requeue(gateway, facts, proceed=proceed),
         draft=draft,
     )
 
@@ -154,9 +155,9 @@ def _mentions(template: Mapping[str, Any], ref: Ref) -> bool:
     return ref.name in [*named, *(source.get("configMapRef", {}).get("name") for source in sources)]
 
 
-def _requeue(gateway: Gateway, facts: Facts) -> float | None:
+def _requeue(gateway: Gateway, facts: Facts, *, proceed: bool) -> float | None:
     """The next moment at which time alone changes the answer: a renewal, or an end."""
-    if certificates.issue_due(gateway, facts):
+    if proceed and certificates.issue_due(gateway, facts):
         return SOON_SECONDS
     certificate = tls_checks.found(gateway, facts)
     if certificate is None:

@@ -64,6 +64,7 @@ class View:
         draft: what would reach the pod.
         turn: whether the rollout queue lets this fleet take what an operator upgrade changed.
         failures: of applying.
+        stopped: nothing is applied now, as the spec is paused or not accepted.
     """
 
     gateway: Gateway
@@ -71,6 +72,7 @@ class View:
     draft: Draft
     turn: bool = True
     failures: tuple[Failure, ...] = ()
+    stopped: bool = False
 
     def child(self, kind: str, name: str = "") -> Object | None:
         """A live child; its name is the gateway's unless given."""

@@ -46,6 +46,9 @@ def change(view: View) -> Change:
 def state(view: View) -> State:
     """What the user's edit does at once, an operator upgrade does when it is let."""
     made = change(view)
+    deployment = view.child("Deployment")
+    if view.stopped:
+        return State.IDLE if deployment is None else _of_pods(deployment)
     if made is Change.OPERATOR and not approved(view):
         if view.gateway.spec.rollout.on_operator_upgrade == "Hold":
             return State.HELD
@@ -53,7 +56,7 @@ def state(view: View) -> State:
             return State.WAITING
     if made is not Change.NONE:
         return State.PROGRESSING
-    return _of_pods(view.child("Deployment") or {})
+    return _of_pods(deployment or {})
 
 
 def approved(view: View) -> bool:

@@ -72,7 +72,7 @@ def _issued_by_us(view: View) -> Condition | None:
     certificate = _usable(view)
     if certificate is not None and not certificate.missing(view.gateway.spec.tls.dns_names):
         return None
-    return _tls(Reason.PENDING, "a self-signed certificate is being made")
+    return _tls(Reason.PENDING, "waits for the operator to make a self-signed certificate")
 
 
 def _secret_there(view: View) -> Condition | None:

@@ -34,4 +34,4 @@ def policy(spec: Spec) -> dict[str, Any]:
 
 def text(spec: Spec) -> str:
     """The file, in canonical form: equal wishes make equal bytes."""
-    return canonical(policy(spec)) + "\n"
+    return canonical(policy(spec))
