@@ -1,9 +1,9 @@
 # What a person types. Each target is a part of .ci/run, which CI calls in the same way.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test demo bench golden lock images clean ci
+.PHONY: help setup check test test-cluster cluster cluster-down demo bench golden lock images clean ci
 
 help:          ## this list
-	@awk -F ': *## ' '/^[a-z]+: *## / {printf "  make %-8s %s\n", $$1, $$2}' Makefile
+	@awk -F ': *## ' '/^[a-z-]+: *## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 setup:         ## the virtual environment in .venv, from the lock
 	@.ci/run setup
@@ -13,6 +13,15 @@ check:         ## format, lint, types, layers, scripts
 
 test:          ## check, then every test that this machine can run (ARGS="-k tls -x" to choose)
 	@.ci/run test
+
+test-cluster:  ## the tests that need Kubernetes, on the first cluster that can be had here
+	@.ci/run test-cluster
+
+cluster:       ## have a local Kubernetes; prints its kubeconfig (root; the first time takes minutes)
+	@.ci/run cluster
+
+cluster-down:  ## end it and leave nothing
+	@.ci/run cluster-down
 
 demo:          ## sandbox, gateway and one mail on this machine (ONCE=1 ends by itself)
 	@.ci/run demo

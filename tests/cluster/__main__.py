@@ -34,6 +34,8 @@ def _build(arguments: argparse.Namespace) -> int:
     chosen = {part.name: part for part in programs.ALL}
     names = list(chosen) if arguments.all else [programs.KUBERNETES.name, *arguments.part]
     for name in dict.fromkeys(names):
+        if not chosen[name].cached():
+            _say(f"building {name}, which takes minutes")
         begin = time.monotonic()
         _say(f"{chosen[name].build()}: {time.monotonic() - begin:.1f} s")
     images.pause()

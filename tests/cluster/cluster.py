@@ -88,6 +88,8 @@ class Cluster:
     def _prepare(self) -> None:
         self._step("preflight", preflight.require)
         self._step("packages", packages.install)
+        if not KUBERNETES.cached():
+            self.progress("building Kubernetes, which takes minutes")
         self._step("programs", KUBERNETES.build)
         self._step("sandbox image", images.pause)
         self.run.folder.mkdir(parents=True)

@@ -108,6 +108,10 @@ def _installable() -> str:
     return f"install {', '.join(wanted)}" if wanted and not shutil.which("apt-get") else ""
 
 
+def _go() -> str:
+    return "" if shutil.which("go") else "install Go, of the version that kube/go.mod says"
+
+
 def _tried(*argv: str) -> str:
     try:
         run(*argv)
@@ -126,4 +130,5 @@ CHECKS: Mapping[str, Callable[[], str]] = {
     "disk": _disk,
     "memory": _memory,
     "packages": _installable,
+    "go": _go,
 }
