@@ -28,26 +28,44 @@ TAG = r"^[a-zA-Z0-9_-]+$"
 URL = r"^https?://[^\s?#@]+$"
 KIND = r"^[A-Z][A-Za-z0-9]*$"
 QUALIFIED = r"^([a-z0-9][-a-z0-9.]*/)?[a-zA-Z0-9]([-a-zA-Z0-9_.]*[a-zA-Z0-9])?$"
-PERCENT = r"^([1-9]?[0-9]|100)%$"
-QUANTITY = r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]+)?$"
+
+FORMS = {  # of each pattern, as people say it
+    SUBDOMAIN: "a DNS name in lower case, such as mail.example.com",
+    CERTIFICATE_NAME: "a DNS name in lower case, such as mail.example.com or *.example.com",
+    PORT_NAME: "lower-case letters and digits with single hyphens, beginning with a letter",
+    DATA_KEY: "letters, digits, and - _ .",
+    LABEL_VALUE: "a label's value: letters, digits, and - _ . in between",
+    TAG: "letters, digits, - and _",
+    URL: "an http:// or https:// address without user, query and fragment",
+    KIND: "a kind, such as Issuer",
+    QUALIFIED: "a name with or without a domain, such as example.com/name",
+}
+COUNT_OR_PERCENT = {
+    "x-kubernetes-int-or-string": True,
+    "minimum": 0,
+    "maximum": 200,
+    "maxLength": 4,
+    "pattern": r"^([1-9]?[0-9]|100)%$",
+}
+QUANTITY = {
+    "x-kubernetes-int-or-string": True,
+    "minimum": 0,
+    "maxLength": 32,
+    "pattern": r"^([0-9]+(\.[0-9]*)?|\.[0-9]+)([KMGTPE]i|[numkMGTPE]|[eE][-+]?[0-9]{1,2})?$",
+}
 
 
-def _text_form(pattern: str, advice: str) -> AfterValidator:
-    """For a number or a text: the text has this form; the number has bounds of its own."""
-    form = re.compile(pattern)
+def _number_or_text(schema: dict[str, Any], advice: str) -> AfterValidator:
+    """What an int-or-string of the schema may be: a number in bounds, or a text of a form."""
+    form = re.compile(schema["pattern"])
 
     def check(value: int | str) -> int | str:
-        if isinstance(value, str) and not form.fullmatch(value):
+        if isinstance(value, str):
+            fits = len(value) <= schema["maxLength"] and form.fullmatch(value) is not None
+        else:
+            fits = schema["minimum"] <= value <= schema.get("maximum", value)
+        if not fits:
             raise ValueError(advice)
-        return value
-
-    return AfterValidator(check)
-
-
-def _number_range(lowest: int, highest: int) -> AfterValidator:
-    def check(value: int | str) -> int | str:
-        if isinstance(value, int) and not lowest <= value <= highest:
-            raise ValueError(f"must be from {lowest} to {highest}")
         return value
 
     return AfterValidator(check)
@@ -66,17 +84,13 @@ Labels = Annotated[dict[str, LabelValue], Field(max_length=32)]
 Annotations = Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32)]
 CountOrPercent = Annotated[
     int | str,
-    _number_range(0, 200),
-    _text_form(PERCENT, "must be a whole number, or a percentage such as 25%"),
-    WithJsonSchema(
-        {"x-kubernetes-int-or-string": True, "minimum": 0, "maximum": 200, "pattern": PERCENT}
-    ),
+    _number_or_text(COUNT_OR_PERCENT, "must be a number from 0 to 200, or one such as 25%"),
+    WithJsonSchema(COUNT_OR_PERCENT),
 ]
 Quantity = Annotated[
     int | str,
-    _number_range(0, 2**53),
-    _text_form(QUANTITY, "must be a quantity such as 500m, 2 or 512Mi"),
-    WithJsonSchema({"x-kubernetes-int-or-string": True, "minimum": 0, "pattern": QUANTITY}),
+    _number_or_text(QUANTITY, "must be a quantity such as 500m, 2 or 512Mi"),
+    WithJsonSchema(QUANTITY),
 ]
 Quantities = Annotated[dict[str, Quantity], Field(max_length=8)]
 
@@ -158,7 +172,7 @@ class Cakemail(Block):
 
     api_url: Url = "https://api.cakemail.dev"
     auth_url: Url | None = None
-    list_id: Annotated[int, Field(ge=1, le=2**63 - 1)] | None = None
+    list_id: Annotated[int, Field(ge=1)] | None = None
     email_type: Literal["transactional", "marketing"] = "transactional"
     default_sender_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
     tags: Annotated[tuple[Tag, ...], Field(max_length=20)] = ()

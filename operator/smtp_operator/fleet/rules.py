@@ -50,7 +50,7 @@ def name_fits(name: str) -> bool:
     return NAME_FORM.fullmatch(name) is not None
 
 
-_NUMBER = re.compile(QUANTITY)
+_NUMBER = re.compile(str(QUANTITY["pattern"]))
 _DECIMAL = {"n": -9, "u": -6, "m": -3, "": 0, "k": 3, "M": 6, "G": 9, "T": 12, "P": 15, "E": 18}
 
 

@@ -14,6 +14,7 @@ from pydantic_core import ErrorDetails
 
 from smtp_operator.errors import SpecInvalid
 from smtp_operator.fleet.fields import (
+    FORMS,
     HEALTH_PORT,
     HEALTH_PORT_NAME,
     Alerts,
@@ -91,7 +92,7 @@ SENTENCES = {  # pydantic's kinds of error; the rest keep pydantic's own words
     "less_than_equal": "must be at most {le}",
     "string_too_short": "must not be shorter than {min_length} characters",
     "string_too_long": "must not be longer than {max_length} characters",
-    "string_pattern_mismatch": "must match {pattern}",
+    "string_pattern_mismatch": "must be {form}",
     "too_short": "needs at least {min_length}",
     "too_long": "must have at most {max_length} entries",
     "value_error": "{error}",
@@ -134,5 +135,8 @@ def _line(fault: ErrorDetails) -> str:
             path += f"[{step}]"
         elif step not in {"int", "str"}:  # the two branches of a number or text
             path += f".{step}"
-    sentence = SENTENCES.get(fault["type"], fault["msg"])
-    return f"{path}: {sentence.format(**fault.get('ctx', {}))}"
+    sentence = SENTENCES.get(fault["type"])
+    if sentence is None:
+        return f"{path}: {fault['msg']}"
+    facts = fault.get("ctx", {})
+    return f"{path}: {sentence.format(form=FORMS.get(facts.get('pattern', '')), **facts)}"

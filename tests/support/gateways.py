@@ -1,0 +1,79 @@
+"""Asking a real API server about an SmtpGateway, and hearing its whole answer.
+
+kubectl prints a sentence; the causes of a refusal, one by one, only the API itself tells.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kubernetes import client, config
+
+from tests.support.kubernetes import Kubernetes
+from tests.support.smtpgateway import CRD_FILE
+
+CRD_NAME = "smtpgateways.smtp.cakemail.com"
+GROUP, VERSION, PLURAL = "smtp.cakemail.com", "v1alpha1", "smtpgateways"
+TIMEOUT_SECONDS = 20
+
+
+@dataclass(frozen=True)
+class Cause:
+    """One reason of a refusal, as ``details.causes`` has it."""
+
+    reason: str
+    field: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the API server says to one object."""
+
+    status: int
+    body: Mapping[str, Any]
+
+    @property
+    def causes(self) -> list[Cause]:
+        """Of a refusal; empty when it is none."""
+        found = self.body.get("details", {}).get("causes", [])
+        return [Cause(one["reason"], one.get("field", ""), one["message"]) for one in found]
+
+
+class Gateways:
+    """The API of SmtpGateways on a cluster."""
+
+    def __init__(self, kubernetes: Kubernetes) -> None:
+        self._kubernetes = kubernetes
+        self._client = config.new_client_from_config(str(kubernetes.kubeconfig))
+        self._api = client.CustomObjectsApi(self._client)
+
+    def install(self) -> None:
+        """Have the cluster serve them; installing twice changes nothing."""
+        crd = ("--server-side", "--force-conflicts", "--filename", str(CRD_FILE))
+        self._kubernetes.kubectl("apply", *crd)
+        self._kubernetes.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}")
+
+    def try_out(self, body: Mapping[str, Any], namespace: str = "default") -> Answer:
+        """What creating this object would give; nothing is kept, and no field may be unknown."""
+        try:
+            made = self._api.create_namespaced_custom_object(
+                GROUP,
+                VERSION,
+                namespace,
+                PLURAL,
+                body,
+                dry_run="All",
+                field_validation="Strict",
+                _request_timeout=TIMEOUT_SECONDS,
+            )
+        except client.ApiException as refusal:
+            return Answer(refusal.status, json.loads(refusal.body))
+        return Answer(201, made)
+
+    def close(self) -> None:
+        """End its connections."""
+        self._client.close()
