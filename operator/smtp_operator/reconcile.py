@@ -90,6 +90,7 @@ class Reconciler:
         metrics: of gateways.
         clock: monotonic for pacing, UTC for statuses.
         wake: called with each fleet whose turn has come.
+        selects: whether a gateway with these labels is ours.
     """
 
     def __init__(
@@ -104,6 +105,7 @@ class Reconciler:
         metrics: Metrics,
         clock: Clock,
         wake: Callable[[Key], None],
+        selects: Callable[[Mapping[str, str]], bool] = lambda _: True,
     ) -> None:
         self._cluster = cluster
         self._observer = observer
@@ -114,6 +116,7 @@ class Reconciler:
         self._metrics = metrics
         self._clock = clock
         self._wake = wake
+        self._selects = selects
         self._gateways: dict[Key, str] = {}  # state, for the gauge
         self._statuses: dict[Key, _Written] = {}
         self._written_versions: dict[Key, str] = {}
@@ -184,8 +187,10 @@ class Reconciler:
             live = await self._cluster.get(GATEWAY, key.namespace, key.name)
         except NotFound:
             return None
-        # Being deleted by hand of the user: children go with it, and must not be made anew.
-        return None if live["metadata"].get("deletionTimestamp") else live
+        meta = live["metadata"]
+        # While it is being deleted its children go with it, and must not be made anew.
+        leaving = bool(meta.get("deletionTimestamp"))
+        return None if leaving or not self._selects(meta.get("labels") or {}) else live
 
     def _forget(self, key: Key, log: Log) -> Done:
         self._interests.forget(key)
@@ -345,13 +350,22 @@ TOLD = ("ConfigAccepted", "CredentialsReady", "TLSReady", "Progressing", "Degrad
 def news(
     before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> Iterator[tuple[Severity, str, str]]:
-    """What is worth an Event: conditions whose status or reason changed."""
+    """What is worth an Event: a condition whose status or reason changed.
+
+    What is well from the beginning is not told, nor that a certificate is not there yet.
+    """
     old, new = _conditions(before), _conditions(after)
     for kind in TOLD:
-        is_now, was = new.get(kind), old.get(kind, {})
-        if is_now is None or (is_now["status"], is_now["reason"]) == (
-            was.get("status"), was.get("reason"),
-        ):  # fmt: skip
+        is_now, was = new.get(kind), old.get(kind)
+        if is_now is None or (was is not None and _word(was) == _word(is_now)):
             continue
-        severity = Severity.WARNING if (kind, is_now["status"]) in WARNED else Severity.NORMAL
+        pending = is_now["reason"] == str(Reason.PENDING)
+        warned = (kind, is_now["status"]) in WARNED and not pending
+        if was is None and not warned and kind != "Progressing":
+            continue
+        severity = Severity.WARNING if warned else Severity.NORMAL
         yield severity, is_now["reason"], f"{kind} is {is_now['status']}: {is_now['message']}"
+
+
+def _word(condition: Mapping[str, Any]) -> tuple[str, str]:
+    return condition["status"], condition["reason"]

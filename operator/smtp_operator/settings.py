@@ -17,7 +17,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from smtp_operator.errors import ConfigurationError
 
-FAMILIES = ("OPERATOR_", "GATEWAY_", "WATCH_", "LEASE_", "RESYNC_", "ROLLOUT_", "REQUESTS_")
+FAMILIES = ("OPERATOR_", "GATEWAY_", "WATCH_", "LEASE_", "RESYNC_", "ROLLOUT_")
+_TERM = r"(!?[\w./-]+|[\w./-]+!?=[\w.-]*)"
+SELECTOR = rf"^({_TERM}(,{_TERM})*)?$"
 LABEL = r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$"
 
 # Kubernetes puts SMTP_OPERATOR_PORT=tcp://... into pods that do not switch service links off.
@@ -57,8 +59,10 @@ class Settings(BaseModel):
         default=None,
         description="Whether Secrets are watched. Empty: only when namespaces are named.",
     )
-    watch_selector: Annotated[str, Field(max_length=512)] = Field(
-        default="", description="Label selector of the SmtpGateways to serve. Empty: all."
+    watch_selector: Annotated[str, Field(max_length=512, pattern=SELECTOR)] = Field(
+        default="",
+        description="Labels of the SmtpGateways to serve: `a=b`, `a!=b`, `a`, `!a`, with commas "
+        "between. Empty: all.",
     )
     lease_name: Label = Field(default="smtp-operator", description="Name of the election's Lease.")
     http_host: str = Field(default="0.0.0.0", description="Address of health and metrics.")  # noqa: S104  # a server's default
@@ -81,10 +85,10 @@ class Settings(BaseModel):
     resync_secrets_seconds: Annotated[float, Field(ge=10)] = Field(
         default=300, description="The same where Secrets are not watched."
     )
-    requests_per_second: Annotated[float, Field(gt=0, le=1000)] = Field(
+    operator_requests_per_second: Annotated[float, Field(gt=0, le=1000)] = Field(
         default=50, description="Requests to the API server a second."
     )
-    requests_burst: Annotated[int, Field(ge=1, le=10_000)] = Field(
+    operator_requests_burst: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=100, description="Requests at once after a rest."
     )
     rollout_budget_percent: Percent = Field(
@@ -114,6 +118,10 @@ class Settings(BaseModel):
         """RBAC knows no metadata-only right, so a whole cluster's Secrets are not watched."""
         return self.watch_secrets if self.watch_secrets is not None else not self.clusterwide
 
+    def selects(self, labels: Mapping[str, str]) -> bool:
+        """Whether an SmtpGateway with these labels is ours to serve."""
+        return all(_holds(term, labels) for term in self.watch_selector.split(",") if term)
+
     @property
     def look_again_seconds(self) -> float:
         """How long a gateway is trusted to be as it was seen."""
@@ -124,6 +132,15 @@ class Settings(BaseModel):
     def lines(self) -> list[str]:
         """``NAME=value`` for every setting in effect. None of them is a secret."""
         return [f"{name.upper()}={_shown(value)}" for name, value in dict(self).items()]
+
+
+def _holds(term: str, labels: Mapping[str, str]) -> bool:
+    name, equals, value = term.partition("=")
+    if not equals:
+        return term[1:] not in labels if term.startswith("!") else term in labels
+    if name.endswith("!"):
+        return labels.get(name[:-1]) != value
+    return labels.get(name) == value
 
 
 def _shown(value: object) -> str:

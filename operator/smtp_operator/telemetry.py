@@ -161,6 +161,7 @@ class Event(StrEnum):
     STATUS_WRITTEN = "status written"
     HANDED_OVER = "replicas handed over"
     DRIFT = "drift repaired"
+    CLUSTER_SILENT = "cluster does not answer"
     STRANGER = "name taken by a stranger"
     WATCH_ENDED = "watch ended"
     LISTED_ANEW = "watch listed anew"

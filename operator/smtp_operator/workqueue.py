@@ -92,12 +92,12 @@ class Agenda(Generic[K]):
         self._later[key] = (due, priority)
         heapq.heappush(self._heap, (due, next(self._order), key))
 
-    def retry(self, key: K, now: float, priority: Priority) -> float:
+    def retry(self, key: K, now: float, priority: Priority, at_least: float = 0.0) -> float:
         """Make a key due after its back-off, and return that in seconds."""
         failures = self._failures.get(key, 0)
         self._failures[key] = failures + 1
         doubled: float = FIRST_BACKOFF_SECONDS * 2.0 ** min(failures, MOST_DOUBLINGS)
-        delay = min(doubled * self._jitter(), LONGEST_BACKOFF_SECONDS)
+        delay = max(min(doubled * self._jitter(), LONGEST_BACKOFF_SECONDS), at_least)
         self.add_at(key, now + delay, priority)
         return delay
 
@@ -194,9 +194,9 @@ class WorkQueue(Generic[K]):
         self._agenda.add_at(key, self._clock.monotonic() + seconds, priority)
         self._changed()
 
-    def retry(self, key: K, priority: Priority = Priority.EDIT) -> float:
+    def retry(self, key: K, priority: Priority = Priority.EDIT, *, at_least: float = 0.0) -> float:
         """Look again after the key's back-off, which is returned in seconds."""
-        delay = self._agenda.retry(key, self._clock.monotonic(), priority)
+        delay = self._agenda.retry(key, self._clock.monotonic(), priority, at_least)
         self._changed()
         return delay
 

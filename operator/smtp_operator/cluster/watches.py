@@ -77,7 +77,7 @@ class Watch:
         self._log = log.bind(kind=kind, namespace=namespace)
         self._heard_at = clock.monotonic()
         self._version = ""
-        self.synced = False
+        self.synced = asyncio.Event()
         self.served = True
 
     def age_seconds(self) -> float:
@@ -121,7 +121,8 @@ class Watch:
             query["continue"] = more
         self._version = page["metadata"]["resourceVersion"]
         self._listener.listed(self.kind, self.namespace, found)
-        self.synced = self.served = True
+        self.served = True
+        self.synced.set()
         self._log.debug(Event.LISTED_ANEW, objects=len(found))
 
     async def _follow(self) -> None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class TaskOwner:
@@ -27,12 +29,16 @@ class TaskOwner:
         """How many tasks run now."""
         return len(self._tasks)
 
-    def launch(self, work: Coroutine[Any, Any, object], *, name: str) -> asyncio.Task[Any]:
+    def spawn(self, work: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
         """Start one task under this owner."""
         task = asyncio.create_task(work, name=name)  # noqa: TID251  # the one place that may
         self._tasks.add(task)
         task.add_done_callback(self._done)
         return task
+
+    def launch(self, work: Coroutine[Any, Any, object], *, name: str) -> None:
+        """Start one task that nobody waits for; its failure is reported."""
+        _ = self.spawn(work, name=name)
 
     def _done(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -41,6 +47,12 @@ class TaskOwner:
         failure = task.exception()
         if failure is not None:
             self._on_failure(task.get_name(), failure)
+
+    async def settle(self, seconds: float) -> None:
+        """Wait for all tasks so long, then cancel what is left."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=seconds)
+        await self.cancel()
 
     async def cancel(self) -> None:
         """Cancel all tasks and wait until they have ended."""

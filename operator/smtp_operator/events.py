@@ -1,0 +1,157 @@
+"""kopf, as a source of events and nothing else: the only importer of it.
+
+Only ``on.event`` is used, so kopf stores nothing on users' objects: no annotation, no finalizer.
+Handlers only enqueue; they cannot fail. No daemon, no timer, no index, no peering, no Event.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+import kopf
+
+from smtp_operator.cluster.connection import Access
+from smtp_operator.cluster.kinds import GATEWAY, KINDS
+from smtp_operator.settings import Settings
+
+TOKEN_SECONDS = 600  # the kubelet renews a token long before it runs out
+STREAMING_LISTS_SINCE = (1, 34)
+FINALIZER = "smtp.cakemail.com/unused"
+
+
+class Sink(Protocol):
+    """Who hears of SmtpGateways; it must not raise."""
+
+    def gateway_seen(self, metadata: Mapping[str, Any], *, listed: bool) -> None:
+        """It is there; ``listed``: since before we looked, so nobody waits for it."""
+        ...
+
+    def gateway_deleted(self, metadata: Mapping[str, Any]) -> None:
+        """It is gone, or no longer selected."""
+        ...
+
+
+def configure(target: kopf.OperatorSettings, settings: Settings, version: tuple[int, int]) -> None:
+    """All that is set in kopf, and why.
+
+    Args:
+        target: kopf's settings.
+        settings: ours.
+        version: of the API server.
+    """
+    # The Lease decides who writes; peering is priority by wall clock, without fencing.
+    target.peering.standalone = True
+    # Events are our recorder's: kopf makes one request for each, and counts nothing.
+    target.posting.enabled = False
+    target.posting.loggers = False
+    # Nothing of ours makes kopf set it; should that ever change, it is to be told whose it is.
+    target.persistence.finalizer = FINALIZER
+    # Kinds and namespaces are fixed: no right to list CRDs or namespaces is needed.
+    target.scanning.disabled = True
+    # The server ends each stream, so that a lost one is never older than ten minutes.
+    target.watching.server_timeout = 300
+    # Just above it: only a server that does not end it is cut off by us.
+    target.watching.client_timeout = 330
+    # The default is none: a silent drop would hang for minutes.
+    target.watching.connect_timeout = 10
+    # Bookmarks come each 60 s; a stream silent for longer is dead.
+    target.watching.inactivity_timeout = 70
+    # A list of thousands in one piece is a spike of memory here and there.
+    target.watching.chunk_size = 500
+    # The server streams the first list from its cache, where it can.
+    target.watching.initial_streaming = version >= STREAMING_LISTS_SINCE
+    if settings.watch_selector:
+        # A canary operator, or a shard: the server sends only what is ours.
+        target.watching.label_selectors[_resource()] = settings.watch_selector
+    # The default is five minutes for a request.
+    target.networking.request_timeout = 30
+    target.networking.connect_timeout = 5
+    # Growing, uneven delays: replicas that lost the server together do not come back together.
+    target.networking.error_backoffs = (0.3, 0.7, 1.9, 4.1, 7.3, 13.7, 27.1)
+    # 429 with Retry-After is an order.
+    target.networking.enforce_retry_after = True
+    # A handler that failed has only failed to enqueue.
+    target.execution.default_backoff = 1
+    # A limit below the number of objects would leave some of them without a worker.
+    target.queueing.worker_limit = None
+    # The default is ten minutes; the pod is killed long before.
+    target.process.ultimate_exiting_timeout = 20
+
+
+def handlers(
+    sink: Sink,
+    access: Callable[[], Awaitable[Access]],
+    *,
+    on_startup: Callable[[kopf.OperatorSettings], None],
+    on_cleanup: Callable[[], None],
+) -> kopf.OperatorRegistry:
+    """The four handlers."""
+    registry = kopf.OperatorRegistry()
+    gateway = KINDS[GATEWAY]
+
+    @kopf.on.startup(registry=registry)
+    async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
+        on_startup(settings)
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return connection_info(await access(), datetime.now(UTC))
+
+    @kopf.on.event(gateway.group, gateway.version, gateway.plural, registry=registry)
+    async def event(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002  # kopf's
+        if type == "DELETED":
+            sink.gateway_deleted(body["metadata"])
+        else:
+            sink.gateway_seen(body["metadata"], listed=type is None)
+
+    @kopf.on.cleanup(registry=registry)
+    async def cleanup(**_: Any) -> None:
+        on_cleanup()
+
+    return registry
+
+
+def connection_info(access: Access, now: datetime) -> kopf.ConnectionInfo:
+    """Our credentials in kopf's form; its own login looks for another library."""
+    return kopf.ConnectionInfo(
+        server=access.server,
+        ca_path=access.ca_path,
+        insecure=not access.verify,
+        token=access.token,
+        certificate_path=access.certificate_path,
+        private_key_path=access.key_path,
+        expiration=now + timedelta(seconds=TOKEN_SECONDS) if access.token else None,
+    )
+
+
+async def feed(
+    registry: kopf.OperatorRegistry,
+    settings: Settings,
+    stop: asyncio.Event,
+    on_spawned: Callable[[], None],
+) -> None:
+    """Run kopf until ``stop``; raises what ended it otherwise.
+
+    Args:
+        registry: of ``handlers``.
+        settings: ours.
+        stop: ends it.
+        on_spawned: called once kopf has installed its handlers of signals, to take them back.
+    """
+    ours = asyncio.all_tasks()
+    tasks = await kopf.spawn_tasks(
+        registry=registry,
+        clusterwide=settings.clusterwide,
+        namespaces=list(settings.watch_namespaces),
+        stop_flag=stop,
+    )
+    on_spawned()
+    await kopf.run_tasks(tasks, ignored=ours)
+
+
+def _resource() -> tuple[str, str, str]:
+    gateway = KINDS[GATEWAY]
+    return (gateway.group, gateway.version, gateway.plural)
