@@ -55,7 +55,13 @@ def inputs(spec: Spec, *others: Any) -> str:
     ``others``: content that the spec only names, such as a referenced CA.
     """
     asked = spec.model_dump(mode="json", exclude=_OUTSIDE, exclude_defaults=True)
-    return digest(asked, *others)
+    return digest(_stated(asked), *others)
+
+
+def _stated(block: dict[str, Any]) -> dict[str, Any]:
+    """Without blocks in which nothing is left: an empty one says no more than an absent one."""
+    made = {k: _stated(v) if isinstance(v, dict) else v for k, v in block.items()}
+    return {name: value for name, value in made.items() if value != {}}
 
 
 def revision(template: Mapping[str, Any], start: Mapping[str, str]) -> str:
