@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 import sys
 
 _CHUNK_BYTES = 1 << 16
@@ -23,7 +24,7 @@ async def serve(listener: socket.socket, host: str, port: int) -> None:
         try:
             far_reader, far_writer = await asyncio.open_connection(host, port)
         except OSError:
-            _reset(writer)  # the nearest thing to a refusal that is left
+            reset(writer)  # the nearest thing to a refusal that is left
             return
         await asyncio.gather(_pump(reader, far_writer), _pump(far_reader, writer))
         for each in (writer, far_writer):
@@ -41,12 +42,15 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
             await target.drain()
         target.write_eof()
     except OSError:
-        _reset(target)
+        reset(target)
 
 
-def _reset(writer: asyncio.StreamWriter) -> None:
-    with contextlib.suppress(RuntimeError):  # already closed
-        writer.transport.abort()
+def reset(writer: asyncio.StreamWriter) -> None:
+    """End with RST instead of FIN: what was cut must not look complete."""
+    opened: socket.socket = writer.get_extra_info("socket")
+    with contextlib.suppress(OSError):  # closed already
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 def main() -> None:

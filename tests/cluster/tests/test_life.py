@@ -19,12 +19,12 @@ from tests.cluster.tests.conftest import StartCluster
 from tests.cluster.tests.deployments import deploy_web, get
 from tests.cluster.tests.machine_state import assert_machine_is_as, machine_state
 
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+
 _ROOT = Path(__file__).parents[3]
 _START = """
 import sys, time
 from tests.cluster.cluster import Cluster
-
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 cluster = Cluster("killed", progress=lambda line: print(line, flush=True))
 cluster.up(1)
 print("all up", flush=True)

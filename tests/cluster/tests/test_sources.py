@@ -16,9 +16,8 @@ from tests.cluster.images import Image
 from tests.cluster.programs import KUBERNETES
 from tests.cluster.tests.deployments import HERE
 from tests.support.envtest import Envtest, has_controllers
-from tests.support.kubernetes import Address, Kubernetes, Unavailable
-from tests.support.kubernetes_fixtures import must_fail
-from tests.support.kubernetes_sources import Given, Local, choose, node_port_twin
+from tests.support.kubernetes import Address, Kubernetes
+from tests.support.kubernetes_sources import Given, Local
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -187,49 +186,3 @@ def config_map(namespace: str, name: str) -> dict[str, object]:
         "metadata": {"namespace": namespace, "name": name},
         "data": {"key": "value"},
     }
-
-
-def test_without_a_cluster_the_reason_is_told(tmp_path: Path) -> None:
-    """Whoever reads the skip knows what to install."""
-    with pytest.raises(Unavailable) as caught:
-        choose("kind", [], tmp_path, {"kind_bin": "no-such-kind"})
-
-    assert str(caught.value) == "no Kubernetes cluster here:\n  kind: kind is not installed"
-
-
-@pytest.mark.parametrize(
-    ("required", "ci", "fails"),
-    [
-        ([], False, False),
-        (["dns"], False, False),
-        ([], True, True),
-        (["dns"], True, True),
-        (["api"], True, False),
-    ],
-)
-def test_what_is_required_may_not_be_lacking_in_ci(
-    required: list[str], *, ci: bool, fails: bool
-) -> None:
-    """At home a skip; in CI a failure, unless the run says that it does not require it."""
-    assert must_fail({"dns", "pods"}, required, ci=ci) is fails
-
-
-def test_a_service_has_a_twin_with_a_node_port() -> None:
-    """The same pods, without a change to the Service itself."""
-    service = {
-        "metadata": {"namespace": "here", "name": "web"},
-        "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": "http"}]},
-    }
-
-    assert node_port_twin(service, 80) == {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"namespace": "here", "name": "web-reach-80"},
-        "spec": {
-            "type": "NodePort",
-            "selector": {"app": "web"},
-            "ports": [{"port": 80, "targetPort": "http"}],
-        },
-    }
-    with pytest.raises(LookupError, match="Service web has no port 81"):
-        node_port_twin(service, 81)
