@@ -11,6 +11,7 @@ import hashlib
 import re
 import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,6 +49,7 @@ USER 65535:65535
 ENTRYPOINT ["/pause"]
 """
 _BUILD_LIMIT = 1200.0
+_IN_USE_SECONDS = 3600
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,15 @@ def _export(name: str) -> Path:
     archive = _folder() / f"{_file_name(name)}-{_digest(identity.encode())}.tar"
     if not archive.exists():
         _push(name, archive)
+        _forget_older(name, archive)
     return archive
+
+
+def _forget_older(name: str, kept: Path) -> None:
+    """Former builds of the image, but for those that another run may be about to load."""
+    for archive in _folder().glob(f"{_file_name(name)}-*.tar"):
+        if archive != kept and time.time() - archive.stat().st_mtime > _IN_USE_SECONDS:
+            archive.unlink(missing_ok=True)
 
 
 def _push(name: str, archive: Path) -> None:

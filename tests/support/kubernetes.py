@@ -131,3 +131,8 @@ class Kubernetes(ABC):
     @abstractmethod
     def close(self) -> None:
         """Leave nothing behind that was not there before."""
+
+
+def helm_if_installed() -> set[str]:
+    """The capability of that name, where this machine has the program."""
+    return {"helm"} if shutil.which("helm") else set()

@@ -8,7 +8,8 @@ import pytest
 
 from tests.support.kubernetes import Unavailable
 from tests.support.kubernetes_fixtures import must_fail
-from tests.support.kubernetes_sources import choose, node_port_twin
+from tests.support.kubernetes_kind import node_port_twin
+from tests.support.kubernetes_sources import choose
 
 
 def test_without_a_cluster_the_reason_is_told(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from tests.cluster.programs import KUBERNETES
 from tests.cluster.tests.deployments import HERE
 from tests.support.envtest import Envtest, has_controllers
 from tests.support.kubernetes import Address, Kubernetes
+from tests.support.kubernetes_kind import Kind
 from tests.support.kubernetes_sources import Given, Local
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
@@ -143,6 +144,44 @@ def test_a_namespace_is_gone_afterwards(local: Kubernetes) -> None:
 def test_a_strangers_cluster_is_asked_what_it_can_do(given: Kubernetes) -> None:
     """No capability is claimed that the cluster does not show."""
     assert given.capabilities - {"helm"} == {"api", "controllers", "pods"}
+
+
+class Made:
+    """A cluster as pytest-kind would have made it, though kind did not make this one."""
+
+    name = "made"
+    kind_path = Path("/no/such/kind")
+
+    def __init__(self, kubeconfig: Path) -> None:
+        self.kubeconfig_path = kubeconfig
+        self.kubectl_path = KUBERNETES.build() / "kubectl"
+        self.nodes = 0
+        self.deleted = False
+
+    def create(self, config_file: Path) -> None:
+        """Count what was asked for."""
+        self.nodes = config_file.read_text(encoding="utf-8").count("role:")
+
+    def delete(self) -> None:
+        """Remember that it was."""
+        self.deleted = True
+
+
+@pytest.mark.parametrize("keep", [False, True])
+def test_a_cluster_of_kind_gives_a_service_a_node_port(
+    local: Kubernetes, tmp_path: Path, *, keep: bool
+) -> None:
+    """All pods of the Service answer there, and the cluster ends unless it is to be kept."""
+    made = Made(local.kubeconfig)
+    cluster = Kind(made, tmp_path, "127.0.0.1", keep=keep)
+    assert made.nodes == 3
+    with closing(cluster), cluster.namespace() as namespace:
+        deploy(cluster, namespace)
+        address = cluster.reach("service/web", 80, namespace)
+        assert local.local is not None
+        with local.local.inside():
+            assert len({body(address, "/") for _ in range(40)}) == 2
+    assert made.deleted is not keep
 
 
 def test_an_api_server_alone_takes_and_checks_objects(tmp_path: Path) -> None:
