@@ -37,8 +37,8 @@ def test_a_taken_name_is_told_with_its_kind() -> None:
         "False",
         "NameConflict",
         (
-            "Service mail belongs to somebody else and is left untouched; delete or rename it, or give "
-            "this SmtpGateway another name"
+            "Service mail belongs to somebody else and is left untouched; delete or rename it, or "
+            "give this SmtpGateway another name"
         ),
     )
 
@@ -64,15 +64,15 @@ def test_a_stranger_met_while_applying_is_a_conflict() -> None:
         (
             None,
             (
-                "ConfigMap private-ca (named by spec.cakemail.caConfigMapRef) does not exist; create "
-                "it in this namespace"
+                "ConfigMap private-ca (named by spec.cakemail.caConfigMapRef) does not exist; "
+                "create it in this namespace"
             ),
         ),
         (
             {"other": "x"},
             (
-                "ConfigMap private-ca (named by spec.cakemail.caConfigMapRef) has no key ca.crt; add "
-                "it"
+                "ConfigMap private-ca (named by spec.cakemail.caConfigMapRef) has no key ca.crt; "
+                "add it"
             ),
         ),
     ],

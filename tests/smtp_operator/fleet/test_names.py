@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smtp_operator.fleet import names
@@ -15,6 +15,7 @@ ALLOWED = st.from_regex(r"[a-z]([-a-z0-9]{0,38}[a-z0-9])?", fullmatch=True)
 LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
+@settings(deadline=None)
 @given(ALLOWED)
 def test_every_made_name_is_a_dns_label(name: str) -> None:
     """At most 63 characters, also the longest."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from smtp_operator.fleet.model import Ref
@@ -67,7 +69,7 @@ def test_once_handed_over_nothing_is_sent() -> None:
 )
 def test_only_our_own_apply_counts_as_ours(entry: dict[str, str]) -> None:
     """Another manager, an update, or the scale subresource is somebody else."""
-    fields = {"fieldsV1": {"f:spec": {"f:replicas": {}}}}
+    fields: dict[str, Any] = {"fieldsV1": {"f:spec": {"f:replicas": {}}}}
     assert not owns_replicas({"metadata": {"managedFields": [{**entry, **fields}]}})
 
 

@@ -40,8 +40,8 @@ PAIR = user_pair(NAMES, NOW)
                 "False",
                 "SecretNotFound",
                 (
-                    "Secret bought (named by spec.tls.secretName) does not exist; create it: kubectl "
-                    "create secret tls bought --cert=FILE --key=FILE"
+                    "Secret bought (named by spec.tls.secretName) does not exist; create it: "
+                    "kubectl create secret tls bought --cert=FILE --key=FILE"
                 ),
             ),
         ),

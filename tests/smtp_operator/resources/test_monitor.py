@@ -1,0 +1,50 @@
+"""What the Prometheus operator reads."""
+
+from __future__ import annotations
+
+import re
+
+from smtp_operator.resources.monitor import ALERTS
+from tests.support.fleets import a_gateway, find, rendered, some_facts
+
+BOTH = {
+    "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+    "alerts": {"enabled": True, "labels": {"release": "prometheus"}},
+}
+
+
+def test_the_monitor_finds_the_service_for_metrics_only() -> None:
+    """By labels that the public Service does not have."""
+    objects = rendered(a_gateway(monitoring=BOTH), some_facts())
+    wanted = find(objects, "ServiceMonitor")["spec"]["selector"]["matchLabels"].items()
+    found = [
+        o["metadata"]["name"]
+        for o in objects
+        if o["kind"] == "Service" and wanted <= o["metadata"]["labels"].items()
+    ]
+    assert found == ["mail-metrics"]
+
+
+def test_the_labels_by_which_prometheus_selects_are_the_user_s() -> None:
+    """Each installation has its own."""
+    objects = rendered(a_gateway(monitoring=BOTH), some_facts())
+    for kind in ("ServiceMonitor", "PrometheusRule"):
+        assert find(objects, kind)["metadata"]["labels"]["release"] == "prometheus"
+
+
+def test_alerts_watch_the_pods_of_this_fleet_alone() -> None:
+    """Not those of a fleet with a longer name."""
+    rules = find(rendered(a_gateway(monitoring=BOTH), some_facts()), "PrometheusRule")
+    (group,) = rules["spec"]["groups"]
+    assert len(group["rules"]) == len(ALERTS)
+    for rule in group["rules"]:
+        (form,) = set(re.findall(r'pod=~"([^"]+)"', rule["expr"]))
+        assert 'namespace="demo"' in rule["expr"]
+        assert re.fullmatch(form, "mail-7f9c7d5b4-abcde")
+        assert not re.fullmatch(form, "mail-eu-7f9c7d5b4-abcde")
+
+
+def test_nothing_is_rendered_that_the_cluster_does_not_serve() -> None:
+    """Applying it would fail; Degraded tells."""
+    objects = rendered(a_gateway(monitoring=BOTH), some_facts(kinds=frozenset()))
+    assert {o["kind"] for o in objects} & {"ServiceMonitor", "PrometheusRule"} == set()
