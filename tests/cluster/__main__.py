@@ -57,12 +57,12 @@ def _up(arguments: argparse.Namespace) -> int:
 
 
 def _explain(cluster: Cluster) -> None:
-    name = f"--name {cluster.name}"
+    this = f"{sys.executable} -m tests.cluster --name {cluster.name}"
     _say(f"""
 export KUBECONFIG={cluster.host_kubeconfig}      # for any program of this machine
 {cluster.programs}/kubectl get nodes
-{_PROGRAM} {name} run kubectl get pods -A   # in the cluster's network: reaches Services and pods
-{_PROGRAM} {name} down""")
+{this} run kubectl get pods -A    # in the cluster's network: reaches Services and pods
+{this} down""")
 
 
 def _down(arguments: argparse.Namespace) -> int:
