@@ -6,7 +6,7 @@ come up is an error, not a reason to take the next.
 
 from __future__ import annotations
 
-import os
+import secrets
 import shutil
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
@@ -54,7 +54,7 @@ class Local(Kubernetes):
     }
 
     def __init__(self, wanted: Collection[str]) -> None:
-        self.local: Cluster = Cluster(f"tests-{os.getpid()}", progress=print)
+        self.local: Cluster = Cluster(f"tests-{secrets.token_hex(4)}", progress=print)
         nodes = 2 if "multinode" in wanted else 1
         self.local.up(nodes)
         offered = {"api", "controllers", "pods", "images", "webhooks", "extmetrics", "nodes"}
