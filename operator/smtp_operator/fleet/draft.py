@@ -37,9 +37,9 @@ class Draft:
     Attributes:
         template: the Deployment's pod template, overlay included.
         start: the start configuration: environment variables of the gateway.
-        live: the live configuration as the JSON text of its file.
+        live: the live configuration, the text of its file.
         target_revision: hash of template, start configuration and image.
-        config_hash: hash of the live configuration.
+        config_hash: of the live configuration, as pods export it.
         inputs_hash: hash of what the user asked for of the pod; a changed revision with equal
             inputs was caused by an operator upgrade.
         faults: why this must not be applied; empty when it may.

@@ -33,8 +33,11 @@ _OUTSIDE: dict[str, Any] = {
     "tls": {"validity_days", "renew_before_days", "key_algorithm"},
     # The live configuration.
     "cakemail": {"list_id", "email_type", "default_sender_id", "tags", "tracking"},
-    "limits": {"max_message_bytes", "max_recipients", "emails_per_minute_per_client"},
-    "logging": True,
+    "limits": {
+        "max_message_bytes", "max_recipients", "max_connections", "messages_per_connection",
+        "emails_per_minute_per_client", "idle_timeout_seconds",
+    },
+    "logging": {"level"},
 }  # fmt: skip
 
 

@@ -1,37 +1,59 @@
 """The live configuration: what reaches running pods without a restart.
 
-One JSON file in a ConfigMap that is mounted as a folder; the gateway reads it again when the
-kubelet has refreshed it, whole or not at all. Field names are those of the gateway's ``Policy``.
+One file in the form of ``.env``, with the names of the gateway's settings, in a ConfigMap that is
+mounted as a folder; the gateway reads it again when the kubelet has refreshed it, whole or not at
+all. What is not stated is left out, so that ``podTemplate`` may state it as a variable.
 """
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import re
 
-from smtp_operator.fleet.hashes import canonical
 from smtp_operator.fleet.spec import Spec
 
+HASH_LENGTH = 12  # 48 bits: as many as the gateway's gauge `smtp_live_hash` shows exactly
+_PLAIN = re.compile(r"[A-Za-z0-9_.,:@/+=-]*")
 
-def policy(spec: Spec) -> dict[str, Any]:
-    """Content of the file."""
+
+def settings(spec: Spec) -> dict[str, str]:
+    """Names and values."""
     cakemail, limits = spec.cakemail, spec.limits
-    return {
-        "email_type": cakemail.email_type,
-        "list_id": cakemail.list_id,
-        "fallback_sender_id": cakemail.default_sender_id,
-        "tracking": {
-            "opens": cakemail.tracking.opens,
-            "clicks_html": cakemail.tracking.clicks_html,
-            "clicks_text": cakemail.tracking.clicks_text,
-        },
-        "tags": list(cakemail.tags),
-        "rate_limit_per_ip": limits.emails_per_minute_per_client,
-        "message_size_limit_bytes": limits.max_message_bytes,
-        "max_recipients": limits.max_recipients,
-        "log_level": spec.logging.level.upper(),
+    values = {
+        "CAKEMAIL_EMAIL_TYPE": cakemail.email_type,
+        "CAKEMAIL_FALLBACK_SENDER_ID": cakemail.default_sender_id or "",
+        "CAKEMAIL_LIST_ID": "" if cakemail.list_id is None else str(cakemail.list_id),
+        "CAKEMAIL_TAGS": ",".join(cakemail.tags),
+        "CAKEMAIL_TRACK_CLICKS_HTML": _truth(cakemail.tracking.clicks_html),
+        "CAKEMAIL_TRACK_CLICKS_TEXT": _truth(cakemail.tracking.clicks_text),
+        "CAKEMAIL_TRACK_OPENS": _truth(cakemail.tracking.opens),
+        "CONNECTION_TIMEOUT": str(limits.idle_timeout_seconds),
+        "LOG_LEVEL": spec.logging.level.upper(),
+        "MAX_CONNECTIONS_PER_POD": str(limits.max_connections),
+        "MESSAGE_SIZE_LIMIT": str(limits.max_message_bytes),
+        "RATE_LIMIT_PER_IP": str(limits.emails_per_minute_per_client),
+        "SMTP_MAX_RECIPIENTS": str(limits.max_recipients),
+        "SMTP_MESSAGES_PER_CONNECTION": str(limits.messages_per_connection),
     }
+    return {name: value for name, value in values.items() if value != ""}
+
+
+def _truth(value: bool) -> str:  # noqa: FBT001  # the value is what it is about
+    return str(value).lower()
 
 
 def text(spec: Spec) -> str:
-    """The file, in canonical form: equal wishes make equal bytes."""
-    return canonical(policy(spec))
+    """The file; equal wishes make equal bytes."""
+    lines = [f"{name}={_quoted(value)}" for name, value in sorted(settings(spec).items())]
+    return "\n".join(lines) + "\n"
+
+
+def _quoted(value: str) -> str:
+    if _PLAIN.fullmatch(value):
+        return value
+    return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def content_hash(file: str) -> str:
+    """The hash that pods export of the file that they run with, in hexadecimal."""
+    return hashlib.sha256(file.encode()).hexdigest()[:HASH_LENGTH]

@@ -18,7 +18,11 @@ API_VERSION = "monitoring.coreos.com/v1"
 
 
 class Alert(NamedTuple):
-    """One row. ``expr``: PromQL with ``{pods}`` for this fleet's label matchers."""
+    """One row.
+
+    ``expr``: PromQL with ``{pods}`` for this fleet's label matchers, ``{live}`` for the hash of
+    its live settings as the gateway's gauge has it.
+    """
 
     name: str
     expr: str
@@ -71,6 +75,20 @@ ALERTS = (
         "warning",
         "A new certificate could not be used; the old one is served on.",
     ),
+    Alert(
+        "SmtpGatewaySettingsRefused",
+        "sum(increase(smtp_live_reload_failures_total{{{pods}}}[15m])) > 0",
+        0,
+        "warning",
+        "New live settings could not be used; the old ones hold on.",
+    ),
+    Alert(
+        "SmtpGatewaySettingsOld",
+        "count(smtp_live_hash{{{pods}}} != {live}) > 0",
+        10,
+        "warning",
+        "A pod runs with other live settings than the SmtpGateway asks for.",
+    ),
 )
 
 
@@ -96,26 +114,25 @@ def service_monitor(gateway: Gateway) -> Object:
     )
 
 
-def prometheus_rule(gateway: Gateway) -> Object:
-    """The gateway's alerts for this fleet."""
+def prometheus_rule(gateway: Gateway, config_hash: str) -> Object:
+    """The gateway's alerts for this fleet; ``config_hash`` is what its pods should export."""
+    rules = [_rule(alert, gateway.key, int(config_hash, 16)) for alert in ALERTS]
     return child(
         gateway,
         API_VERSION,
         "PrometheusRule",
         gateway.key.name,
         labels=gateway.spec.monitoring.alerts.labels,
-        spec={
-            "groups": [{"name": "smtp-gateway", "rules": [_rule(a, gateway.key) for a in ALERTS]}]
-        },
+        spec={"groups": [{"name": "smtp-gateway", "rules": rules}]},
     )
 
 
-def _rule(alert: Alert, key: Key) -> Object:
+def _rule(alert: Alert, key: Key, live: int) -> Object:
     # `<name>-<hash of the template>-<five>`; another fleet's longer name does not match.
     pods = f'namespace="{key.namespace}",pod=~"{key.name}-[a-z0-9]+-[a-z0-9]{{5}}"'
     return {
         "alert": alert.name,
-        "expr": alert.expr.format(pods=pods),
+        "expr": alert.expr.format(pods=pods, live=live),
         "for": f"{alert.minutes}m",
         "labels": {"severity": alert.severity, "smtpgateway": key.name},
         "annotations": {"summary": alert.summary},

@@ -129,7 +129,7 @@ def _spread(gateway: Gateway) -> list[Object]:
     scheduling = gateway.spec.scheduling
     if scheduling.topology_spread_constraints:
         return list(scheduling.topology_spread_constraints)
-    if scheduling.topology_spread == "Off":
+    if scheduling.topology_spread == "None":
         return []
     otherwise = UNSATISFIABLE[scheduling.topology_spread]
     return [_evenly(over, otherwise, names.selector(gateway.key)) for over in (ZONE, NODE)]

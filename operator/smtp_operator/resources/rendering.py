@@ -33,7 +33,7 @@ def draft(gateway: Gateway, facts: Facts) -> Draft:
         start=start,
         live=text,
         target_revision=hashes.revision(template, start),
-        config_hash=hashes.digest(text),
+        config_hash=live.content_hash(text),
         inputs_hash=hashes.inputs(gateway.spec, trust),
         faults=tuple(faults),
     )
@@ -96,7 +96,7 @@ def render(
         *_configuration(gateway, decision),
         *_network(gateway),
         *_pods(gateway, facts, decision),
-        *_monitoring(gateway, facts),
+        *_monitoring(gateway, facts, decision.draft),
     ]
 
 
@@ -133,10 +133,11 @@ def _pods(gateway: Gateway, facts: Facts, decision: Decision) -> list[Object]:
     return [*scaler, deployment(gateway, facts, decision), *budget]
 
 
-def _monitoring(gateway: Gateway, facts: Facts) -> list[Object]:
+def _monitoring(gateway: Gateway, facts: Facts, made: Draft) -> list[Object]:
     monitoring = gateway.spec.monitoring
-    wanted = (
-        (monitoring.service_monitor.enabled, "ServiceMonitor", service_monitor),
-        (monitoring.alerts.enabled, "PrometheusRule", prometheus_rule),
-    )
-    return [make(gateway) for asked, kind, make in wanted if asked and kind in facts.kinds]
+    objects = []
+    if monitoring.service_monitor.enabled and "ServiceMonitor" in facts.kinds:
+        objects.append(service_monitor(gateway))
+    if monitoring.alerts.enabled and "PrometheusRule" in facts.kinds:
+        objects.append(prometheus_rule(gateway, made.config_hash))
+    return objects

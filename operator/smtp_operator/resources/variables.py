@@ -15,7 +15,7 @@ from smtp_operator.fleet.spec import HEALTH_PORT, Listener, Spec
 TLS_FOLDER = "/etc/smtp-gateway/tls"
 LIVE_FOLDER = "/etc/smtp-gateway/live"
 CA_FOLDER = "/etc/smtp-gateway/ca"
-LIVE_FILE = "policy.json"
+LIVE_FILE = "live.env"
 
 
 def start(gateway: Gateway) -> dict[str, str]:
@@ -26,10 +26,10 @@ def start(gateway: Gateway) -> dict[str, str]:
         **_tls(spec),
         **_api(spec),
         **_proxy(spec),
-        **_limits(spec),
+        **_times(spec),
         "SMTP_HOSTNAME": spec.greeting_name(service_host(gateway.key)),
         "SMTP_LINE_ENDINGS": spec.line_endings.lower(),
-        "SMTP_POLICY_PATH": f"{LIVE_FOLDER}/{LIVE_FILE}",
+        "SMTP_LIVE_PATH": f"{LIVE_FOLDER}/{LIVE_FILE}",
         "HTTP_PORT": str(HEALTH_PORT),
         "LOG_CLIENT_ADDRESS": spec.logging.client_address.lower(),
     }
@@ -42,7 +42,7 @@ def _listeners(listeners: Iterable[Listener]) -> dict[str, str]:
         ports[listener.tls].append(str(listener.container_port))
     return {
         # One that is not wanted is said so: the gateway's default would open 587.
-        "SMTP_PORT": (ports["StartTLS"] or ["0"])[0],
+        "SMTP_PORT": (ports["StartTLS"] or ["off"])[0],
         "SMTP_EXTRA_PORTS": ",".join(ports["StartTLS"][1:]),
         "SMTPS_PORT": ports["Implicit"][0] if ports["Implicit"] else "",
         "SMTPS_EXTRA_PORTS": ",".join(ports["Implicit"][1:]),
@@ -53,7 +53,8 @@ def _tls(spec: Spec) -> dict[str, str]:
     return {
         "TLS_CERT_PATH": f"{TLS_FOLDER}/tls.crt",
         "TLS_KEY_PATH": f"{TLS_FOLDER}/tls.key",
-        "TLS_MIN_VERSION": spec.tls.min_version,
+        # 1.2 is the gateway's own floor (RFC 8996).
+        "TLS_MIN_VERSION": "" if spec.tls.min_version == "1.2" else spec.tls.min_version,
     }
 
 
@@ -73,12 +74,9 @@ def _proxy(spec: Spec) -> dict[str, str]:
     return {"SMTP_PROXY_PEERS": ",".join(proxies.trusted_cidrs) if proxies.enabled else ""}
 
 
-def _limits(spec: Spec) -> dict[str, str]:
+def _times(spec: Spec) -> dict[str, str]:
     limits, drain = spec.limits, spec.drain
     return {
-        "MAX_CONNECTIONS_PER_POD": str(limits.max_connections),
-        "SMTP_MAX_MESSAGES": str(limits.messages_per_connection),
-        "CONNECTION_TIMEOUT": str(limits.idle_timeout_seconds),
         "SMTP_DEADLINE": str(limits.submission_deadline_seconds),
         "SMTP_PRE_STOP": str(drain.delay_seconds),
         "SMTP_GRACE": str(drain.grace_period_seconds),

@@ -36,7 +36,7 @@ OUTSIDE: list[dict[str, Any]] = [
     {"rollout": {"wave": 1}},
     {"service": {"type": "LoadBalancer", "annotations": {"a": "b"}}},
     {"cakemail": {"tags": ["a"], "tracking": {"opens": True}, "listId": 4}},
-    {"limits": {"maxRecipients": 5, "maxMessageBytes": 100_000}},
+    {"limits": {"maxRecipients": 5, "maxConnections": 9, "idleTimeoutSeconds": 60}},
     {"logging": {"level": "debug"}},
 ]
 
@@ -52,7 +52,8 @@ INSIDE: list[dict[str, Any]] = [
     {"hostname": "smtp.example.com"},
     {"tls": {"secretName": "bought"}},
     {"tls": {"selfSigned": {}, "minVersion": "1.3"}},
-    {"limits": {"maxConnections": 5}},
+    {"limits": {"submissionDeadlineSeconds": 20}},
+    {"logging": {"clientAddress": "None"}},
     {"drain": {"delaySeconds": 1}},
     {"resources": {"limits": {"memory": "2Gi"}}},
     {"service": {"proxyProtocol": {"enabled": True, "trustedCIDRs": ["10.0.0.0/8"]}}},

@@ -27,4 +27,4 @@ def test_the_live_configuration_keeps_its_name_and_tells_its_hash() -> None:
     made = live_config(two, second)
     assert made["metadata"]["name"] == "mail-live"
     assert made["metadata"]["annotations"] == {"smtp.cakemail.com/config": second.config_hash}
-    assert made["data"] == {"policy.json": second.live}
+    assert made["data"] == {"live.env": second.live}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 
-from smtp_operator.resources.live import policy, text
+import pytest
+from dotenv import dotenv_values
+
+from smtp_operator.resources.live import content_hash, text
 from tests.support.fleets import a_gateway
 
 
@@ -15,26 +18,54 @@ def test_the_file_holds_all_that_changes_without_a_restart() -> None:
             "listId": 12,
             "emailType": "marketing",
             "defaultSenderId": "77",
-            "tags": ["a"],
+            "tags": ["a", "b"],
             "tracking": {"opens": True},
         },
-        limits={"maxMessageBytes": 1_048_576, "maxRecipients": 5, "emailsPerMinutePerClient": 7},
+        limits={
+            "maxMessageBytes": 1_048_576,
+            "maxRecipients": 5,
+            "maxConnections": 200,
+            "messagesPerConnection": 10,
+            "emailsPerMinutePerClient": 7,
+            "idleTimeoutSeconds": 60,
+        },
         logging={"level": "warning"},
     )
-    assert policy(gateway.spec) == {
-        "email_type": "marketing",
-        "list_id": 12,
-        "fallback_sender_id": "77",
-        "tracking": {"opens": True, "clicks_html": False, "clicks_text": False},
-        "tags": ["a"],
-        "rate_limit_per_ip": 7,
-        "message_size_limit_bytes": 1_048_576,
-        "max_recipients": 5,
-        "log_level": "WARNING",
-    }
+    assert text(gateway.spec).splitlines() == [
+        "CAKEMAIL_EMAIL_TYPE=marketing",
+        "CAKEMAIL_FALLBACK_SENDER_ID=77",
+        "CAKEMAIL_LIST_ID=12",
+        "CAKEMAIL_TAGS=a,b",
+        "CAKEMAIL_TRACK_CLICKS_HTML=false",
+        "CAKEMAIL_TRACK_CLICKS_TEXT=false",
+        "CAKEMAIL_TRACK_OPENS=true",
+        "CONNECTION_TIMEOUT=60",
+        "LOG_LEVEL=WARNING",
+        "MAX_CONNECTIONS_PER_POD=200",
+        "MESSAGE_SIZE_LIMIT=1048576",
+        "RATE_LIMIT_PER_IP=7",
+        "SMTP_MAX_RECIPIENTS=5",
+        "SMTP_MESSAGES_PER_CONNECTION=10",
+    ]
 
 
-def test_equal_wishes_make_equal_bytes() -> None:
-    """Else every look would write."""
-    assert text(a_gateway().spec) == text(a_gateway().spec)
-    assert json.loads(text(a_gateway().spec))["list_id"] is None
+def test_what_is_not_stated_is_left_out() -> None:
+    """An overlay's variable of that name then holds."""
+    names = [line.partition("=")[0] for line in text(a_gateway().spec).splitlines()]
+    assert "CAKEMAIL_LIST_ID" not in names
+    assert "CAKEMAIL_TAGS" not in names
+    assert "CAKEMAIL_FALLBACK_SENDER_ID" not in names
+
+
+@pytest.mark.parametrize("odd", ["a b", "it's", "back\\slash", "# no comment", '"quoted"', "é"])
+def test_any_sender_survives_the_file(odd: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Read back by the library that the gateway reads it with."""
+    path = tmp_path_factory.mktemp("live") / "live.env"
+    path.write_text(text(a_gateway(cakemail={"defaultSenderId": odd}).spec), encoding="utf-8")
+    assert dotenv_values(path)["CAKEMAIL_FALLBACK_SENDER_ID"] == odd
+
+
+def test_the_hash_is_the_one_that_pods_export() -> None:
+    """The first 48 bits of the file's SHA-256: a gauge holds them exactly."""
+    assert content_hash("A=1\n") == hashlib.sha256(b"A=1\n").hexdigest()[:12]
+    assert int("f" * 12, 16) == int(float(int("f" * 12, 16)))

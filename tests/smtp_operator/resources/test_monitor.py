@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from smtp_operator.resources.monitor import ALERTS
+from smtp_operator.resources.rendering import draft
 from tests.support.fleets import a_gateway, find, rendered, some_facts
 
 BOTH = {
@@ -38,6 +39,7 @@ def test_alerts_watch_the_pods_of_this_fleet_alone() -> None:
     (group,) = rules["spec"]["groups"]
     assert len(group["rules"]) == len(ALERTS)
     for rule in group["rules"]:
+        assert "{pods}" not in rule["expr"]
         (form,) = set(re.findall(r'pod=~"([^"]+)"', rule["expr"]))
         assert 'namespace="demo"' in rule["expr"]
         assert re.fullmatch(form, "mail-7f9c7d5b4-abcde")
@@ -48,3 +50,12 @@ def test_nothing_is_rendered_that_the_cluster_does_not_serve() -> None:
     """Applying it would fail; Degraded tells."""
     objects = rendered(a_gateway(monitoring=BOTH), some_facts(kinds=frozenset()))
     assert {o["kind"] for o in objects} & {"ServiceMonitor", "PrometheusRule"} == set()
+
+
+def test_a_pod_with_old_settings_is_found_by_the_hash_it_exports() -> None:
+    """As the number that the gateway's gauge shows."""
+    gateway = a_gateway(monitoring=BOTH)
+    wanted = int(draft(gateway, some_facts()).config_hash, 16)
+    rules = find(rendered(gateway, some_facts()), "PrometheusRule")["spec"]["groups"][0]["rules"]
+    (rule,) = [rule for rule in rules if rule["alert"] == "SmtpGatewaySettingsOld"]
+    assert f"!= {wanted})" in rule["expr"]

@@ -34,7 +34,8 @@ def test_mail_comes_from_anywhere_and_metrics_from_the_cluster() -> None:
 
 def test_named_peers_replace_anyone() -> None:
     """For mail and for metrics."""
-    clients, scrapers = {"ipBlock": {"cidr": "10.0.0.0/8"}}, {"podSelector": {}}
+    clients: Object = {"ipBlock": {"cidr": "10.0.0.0/8"}}
+    scrapers: Object = {"podSelector": {}}
     made = rules(networkPolicy={"clients": [clients], "metricsFrom": [scrapers]})["ingress"]
     assert [rule["from"] for rule in made] == [[clients], [scrapers]]
 

@@ -90,12 +90,12 @@ def test_pods_are_spread_over_zones_and_nodes(spread: str, otherwise: str) -> No
     assert [item["matchLabelKeys"] for item in made] == [["pod-template-hash"]] * 2
 
 
-def test_own_constraints_replace_ours_and_off_means_none() -> None:
+def test_own_constraints_replace_ours_and_none_means_none() -> None:
     """As the user states them."""
     own = [{"topologyKey": "rack", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"}]
     made = pod(scheduling={"topologySpreadConstraints": own})
     assert made["topologySpreadConstraints"] == own
-    assert "topologySpreadConstraints" not in pod(scheduling={"topologySpread": "Off"})
+    assert "topologySpreadConstraints" not in pod(scheduling={"topologySpread": "None"})
 
 
 def test_another_ca_makes_another_pod() -> None:

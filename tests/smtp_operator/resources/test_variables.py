@@ -15,22 +15,18 @@ def test_the_least_spec_makes_this_environment() -> None:
     assert start(a_gateway()) == {
         "CAKEMAIL_API_URL": "https://api.cakemail.dev",
         "CAKEMAIL_MAX_CALLS": "100",
-        "CONNECTION_TIMEOUT": "300",
         "HTTP_PORT": "8080",
         "LOG_CLIENT_ADDRESS": "full",
-        "MAX_CONNECTIONS_PER_POD": "1000",
         "SMTPS_PORT": "2465",
         "SMTP_DEADLINE": "50",
         "SMTP_GRACE": "120",
         "SMTP_HOSTNAME": "mail.demo.svc",
         "SMTP_LINE_ENDINGS": "normalize",
-        "SMTP_MAX_MESSAGES": "1000",
-        "SMTP_POLICY_PATH": "/etc/smtp-gateway/live/policy.json",
+        "SMTP_LIVE_PATH": "/etc/smtp-gateway/live/live.env",
         "SMTP_PORT": "2587",
         "SMTP_PRE_STOP": "5",
         "TLS_CERT_PATH": "/etc/smtp-gateway/tls/tls.crt",
         "TLS_KEY_PATH": "/etc/smtp-gateway/tls/tls.key",
-        "TLS_MIN_VERSION": "1.2",
     }
 
 
@@ -41,7 +37,7 @@ LISTENERS: list[tuple[list[dict[str, Any]], dict[str, str]]] = [
     ),
     (
         [{"name": "a", "port": 465, "tls": "Implicit"}],
-        {"SMTP_PORT": "0", "SMTPS_PORT": "2465"},
+        {"SMTP_PORT": "off", "SMTPS_PORT": "2465"},
     ),
     (
         [
@@ -49,7 +45,7 @@ LISTENERS: list[tuple[list[dict[str, Any]], dict[str, str]]] = [
             {"name": "b", "port": 4650, "tls": "Implicit"},
             {"name": "c", "port": 4651, "tls": "Implicit"},
         ],
-        {"SMTP_PORT": "0", "SMTPS_PORT": "2465", "SMTPS_EXTRA_PORTS": "4650,4651"},
+        {"SMTP_PORT": "off", "SMTPS_PORT": "2465", "SMTPS_EXTRA_PORTS": "4650,4651"},
     ),
 ]
 
@@ -79,3 +75,9 @@ def test_the_greeting_is_the_certificate_s_name() -> None:
     assert start(a_gateway(tls=tls))["SMTP_HOSTNAME"] == "smtp.example.com"
     stated = a_gateway(tls=tls, hostname="mx.example.com")
     assert start(stated)["SMTP_HOSTNAME"] == "mx.example.com"
+
+
+def test_the_least_tls_version_is_stated_where_it_is_not_the_gateway_s_own() -> None:
+    """1.2 is what it begins with anyway."""
+    tls = {"selfSigned": {}, "minVersion": "1.3"}
+    assert start(a_gateway(tls=tls))["TLS_MIN_VERSION"] == "1.3"
