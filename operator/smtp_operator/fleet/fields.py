@@ -301,7 +301,7 @@ class NetworkPolicy(Block):
 class Scheduling(Block):
     """Where pods run; as in core/v1, ``topology_spread`` apart."""
 
-    topology_spread: Literal["Preferred", "Required", "Off"] = "Preferred"
+    topology_spread: Literal["Preferred", "Required", "None"] = "Preferred"
     topology_spread_constraints: Annotated[tuple[JsonObject, ...], Field(max_length=8)] = ()
     affinity: JsonObject | None = None
     tolerations: Annotated[tuple[JsonObject, ...], Field(max_length=32)] = ()
