@@ -94,6 +94,7 @@ class Kind(Forwarded):
         cluster.create(config)
         self.host_address = host_address or gateway()
         offered = {"api", "controllers", "pods", "images", "multinode", "dns"}
+        offered.add("netpol")  # since kind 0.24: https://github.com/kubernetes-sigs/kind/issues/842
         offered |= {"webhooks", "extmetrics"} | helm_if_installed()
         super().__init__("kind", cluster.kubeconfig_path, offered, str(cluster.kubectl_path))
         self.kubectl("wait", "--for=condition=Ready", "--timeout=120s", "nodes", "--all")
