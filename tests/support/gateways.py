@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from kubernetes import client, config
 
@@ -48,7 +48,9 @@ class Gateways:
 
     def __init__(self, kubernetes: Kubernetes) -> None:
         self._kubernetes = kubernetes
-        self._client = config.new_client_from_config(str(kubernetes.kubeconfig))
+        self._client = config.new_client_from_config(  # type: ignore[no-untyped-call]  # has no types
+            str(kubernetes.kubeconfig)
+        )
         self._api = client.CustomObjectsApi(self._client)
 
     def install(self) -> None:
@@ -65,14 +67,14 @@ class Gateways:
                 VERSION,
                 namespace,
                 PLURAL,
-                body,
+                dict(body),
                 dry_run="All",
                 field_validation="Strict",
                 _request_timeout=TIMEOUT_SECONDS,
             )
         except client.ApiException as refusal:
-            return Answer(refusal.status, json.loads(refusal.body))
-        return Answer(201, made)
+            return Answer(int(refusal.status or 0), json.loads(refusal.body or "{}"))
+        return Answer(201, cast("dict[str, Any]", made))
 
     def close(self) -> None:
         """End its connections."""

@@ -28,8 +28,9 @@ TAG = r"^[a-zA-Z0-9_-]+$"
 URL = r"^https?://[^\s?#@]+$"
 KIND = r"^[A-Z][A-Za-z0-9]*$"
 QUALIFIED = r"^([a-z0-9][-a-z0-9.]*/)?[a-zA-Z0-9]([-a-zA-Z0-9_.]*[a-zA-Z0-9])?$"
-
+VISIBLE = r"^[!-~]+$"
 FORMS = {  # of each pattern, as people say it
+    VISIBLE: "ASCII letters, digits and signs, without spaces",
     SUBDOMAIN: "a DNS name in lower case, such as mail.example.com",
     CERTIFICATE_NAME: "a DNS name in lower case, such as mail.example.com or *.example.com",
     PORT_NAME: "lower-case letters and digits with single hyphens, beginning with a letter",
@@ -174,7 +175,9 @@ class Cakemail(Block):
     auth_url: Url | None = None
     list_id: Annotated[int, Field(ge=1)] | None = None
     email_type: Literal["transactional", "marketing"] = "transactional"
-    default_sender_id: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    default_sender_id: (
+        Annotated[str, Field(min_length=1, max_length=128, pattern=VISIBLE)] | None
+    ) = None
     tags: Annotated[tuple[Tag, ...], Field(max_length=20)] = ()
     tracking: Tracking = Tracking()
     max_concurrent_requests: Annotated[int, Field(ge=1, le=2000)] = 100
@@ -341,7 +344,7 @@ class Logging(Block):
 class Spec(Block):
     """``spec`` of an SmtpGateway; made by ``read_spec`` only."""
 
-    image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
+    image: Annotated[str, Field(min_length=1, max_length=512, pattern=VISIBLE)] | None = None
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: Annotated[tuple[Name, ...], Field(max_length=10)] = ()
     replicas: Annotated[int, Field(ge=0, le=200)] = 2

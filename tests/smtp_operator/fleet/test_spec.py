@@ -94,7 +94,7 @@ def test_a_spec_cannot_be_changed() -> None:
     spec = read_spec(MINIMAL)
 
     with pytest.raises(ValidationError):
-        spec.replicas = 3  # type: ignore[misc]  # that this is an error is the point
+        spec.replicas = 3
 
 
 def test_reading_does_not_share_a_default_between_two_specs() -> None:
