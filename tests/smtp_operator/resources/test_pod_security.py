@@ -55,7 +55,10 @@ CASES: list[tuple[dict[str, Any], str]] = [
         of_pod(volumes=[{"name": "x", "hostPath": {"path": "/"}}]),
         "volume x: hostPath is not allowed",
     ),
-    (of_pod(volumes=[{"name": "x", "nfs": {}}]), "volume x: nfs is not allowed"),
+    (
+        of_pod(volumes=[{"name": "x", "nfs": {"server": "s", "path": "/"}}]),
+        "volume x: nfs is not allowed",
+    ),
     (
         of_pod(securityContext={"sysctls": [{"name": "kernel.msgmax", "value": "1"}]}),
         "sysctl kernel.msgmax is not allowed",
@@ -85,7 +88,10 @@ CASES: list[tuple[dict[str, Any], str]] = [
         of_pod(securityContext={"windowsOptions": {"hostProcess": True}}),
         "windowsOptions.hostProcess must not be set",
     ),
-    (of_context(privileged=True), "container gateway: privileged must not be set"),
+    (
+        of_context(privileged=True, allowPrivilegeEscalation=True),
+        "container gateway: privileged must not be set",
+    ),
     (
         of_context(allowPrivilegeEscalation=None),
         "container gateway: allowPrivilegeEscalation must be false",
