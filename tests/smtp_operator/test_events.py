@@ -93,7 +93,7 @@ async def test_handlers_only_pass_on() -> None:
     (handler,) = registry._watching.get_all_handlers()  # noqa: SLF001  # kopf has no other way
     body = {"metadata": {"name": "alpha", "namespace": "mail"}}
     for told in (None, "ADDED", "MODIFIED", "DELETED"):
-        await handler.fn(type=told, body=body)  # type: ignore[call-arg, misc]  # kopf's keywords
+        await handler.fn(type=told, body=body)  # type: ignore[arg-type, call-arg, misc]  # a part of kopf's keywords
     assert ear.heard == [
         ("seen", "alpha", True),
         ("seen", "alpha", False),
