@@ -28,9 +28,9 @@ TAG = r"^[a-zA-Z0-9_-]+$"
 URL = r"^https?://[^\s?#@]+$"
 KIND = r"^[A-Z][A-Za-z0-9]*$"
 QUALIFIED = r"^([a-z0-9][-a-z0-9.]*/)?[a-zA-Z0-9]([-a-zA-Z0-9_.]*[a-zA-Z0-9])?$"
-VISIBLE = r"^[!-~]+$"
+VISIBLE = r"^[!-#%-~]+$"  # the gateway takes ${NAME} in its settings for a variable
 FORMS = {  # of each pattern, as people say it
-    VISIBLE: "ASCII letters, digits and signs, without spaces",
+    VISIBLE: "ASCII letters, digits and signs, without spaces and $",
     SUBDOMAIN: "a DNS name in lower case, such as mail.example.com",
     CERTIFICATE_NAME: "a DNS name in lower case, such as mail.example.com or *.example.com",
     PORT_NAME: "lower-case letters and digits with single hyphens, beginning with a letter",

@@ -180,3 +180,12 @@ def test_every_pattern_is_told_in_words() -> None:
         if facts.stated.get("type") == "string" and "pattern" in facts.stated
     }
     assert patterns == FORMS.keys()
+
+
+@pytest.mark.parametrize("sender", ["${HOME}", "a b", "a\nLOG_LEVEL=DEBUG", "é"])
+def test_a_sender_cannot_become_another_setting(sender: str) -> None:
+    """It is written into a file of settings, one a line."""
+    assert fault(cakemail={"defaultSenderId": sender}) == (
+        "spec.cakemail.defaultSenderId: must be ASCII letters, digits and signs, "
+        "without spaces and $"
+    )

@@ -57,7 +57,7 @@ def test_what_is_not_stated_is_left_out() -> None:
     assert "CAKEMAIL_FALLBACK_SENDER_ID" not in names
 
 
-@pytest.mark.parametrize("odd", ["a b", "it's", "back\\slash", "# no comment", '"quoted"', "é"])
+@pytest.mark.parametrize("odd", ["it's", "back\\slash", "#1", '"quoted"', "a\\'b"])
 def test_any_sender_survives_the_file(odd: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Read back by the library that the gateway reads it with."""
     path = tmp_path_factory.mktemp("live") / "live.env"
