@@ -181,3 +181,10 @@ def test_certificate_and_key_stand_where_the_gateway_looks() -> None:
     assert str(found.tls_cert_path) == f"{mounts['tls']}/tls.crt"
     assert str(found.tls_key_path) == f"{mounts['tls']}/tls.key"
     assert str(found.smtp_live_path) == f"{mounts['live']}/live.env"
+
+
+@pytest.mark.parametrize("odd", ["it's", "back\\slash", "#1", '"quoted"'])
+def test_any_sender_arrives_as_it_was_written(odd: str, tmp_path: Path) -> None:
+    """Through the quotes of the live file and the gateway's reader."""
+    draft = rendering.draft(a_gateway(cakemail={"defaultSenderId": odd}), some_facts())
+    assert loaded(draft, tmp_path).cakemail_fallback_sender_id == odd

@@ -158,3 +158,19 @@ def test_the_number_of_pods_survives_every_handover(kubernetes: Kubernetes, name
     assert plan(manual, live_facts(live)) == Replicas(5)
     (live,) = applied(kubernetes, [deployment(manual, live_facts(live))], show, "--force-conflicts")
     assert live["spec"]["replicas"] == 5
+
+
+def test_a_held_template_is_no_new_template(kubernetes: Kubernetes, namespace: str) -> None:
+    """The live one comes back with the API server's defaults, and goes again, without a rollout."""
+    gateway = replace(a_gateway(), key=a_gateway().key._replace(namespace=namespace))
+    now = find(rendered(gateway, some_facts()), "Deployment")
+    (live,) = applied(kubernetes, [now])
+    upgrade = replace(live_facts(live), default_image="registry.example/smtp-gateway:2")
+    held = find(rendered(gateway, upgrade, turn=False), "Deployment")
+    assert held["spec"]["template"] == live["spec"]["template"]
+    for body in (held, now):
+        (answer,) = applied(kubernetes, [body])
+        assert answer["metadata"]["generation"] == live["metadata"]["generation"]
+    rolled = find(rendered(gateway, upgrade), "Deployment")
+    (answer,) = applied(kubernetes, [rolled])
+    assert answer["metadata"]["generation"] > live["metadata"]["generation"]

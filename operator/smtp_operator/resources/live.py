@@ -49,6 +49,11 @@ def text(spec: Spec) -> str:
 
 
 def _quoted(value: str) -> str:
+    """In single quotes, with the two marks that mean something there.
+
+    ``$`` needs none: the library that reads the file would replace ``${NAME}`` in any quotes, so
+    the schema lets no such sign into the fields that stand here.
+    """
     if _PLAIN.fullmatch(value):
         return value
     return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
