@@ -16,6 +16,7 @@ from tests.cluster.commands import ClusterError, wait_until
 
 NEEDED_CONTROLLERS = ("cpu", "cpuacct", "cpuset", "memory", "pids")
 _TRACKER = "pids"
+_PATIENCE_SECONDS = 60.0  # on a starved machine mounts and namespaces take long to go
 
 
 @cache
@@ -89,7 +90,7 @@ class Cgroup:
                     raise
         return found
 
-    def kill(self, timeout: float = 20) -> None:
+    def kill(self, timeout: float = _PATIENCE_SECONDS) -> None:
         """SIGKILL until nobody is left."""
 
         def empty() -> bool:
@@ -103,7 +104,7 @@ class Cgroup:
 
         wait_until(f"processes of cgroup {self.name} are gone", empty, timeout, interval=0.02)
 
-    def remove(self, timeout: float = 20) -> None:
+    def remove(self, timeout: float = _PATIENCE_SECONDS) -> None:
         """Deepest first, in every hierarchy; runc leaves groups in the unified one too."""
         for mount in sorted({*_mounts().values()}):
             top = mount / self.name
