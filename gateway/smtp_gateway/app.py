@@ -7,6 +7,7 @@ import asyncio
 import os
 import secrets
 import signal
+import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -82,12 +83,27 @@ def _task_failed(log: Log, name: str, error: BaseException) -> None:
     log.error(Event.TASK_FAILED, task=name, stack=stack_of(error))
 
 
+def build_trust(settings: Settings) -> ssl.SSLContext:
+    """Whose certificates the API may show.
+
+    Raises:
+        ConfigurationError: the file named in the settings cannot be used.
+    """
+    try:
+        return tls_context(settings.cakemail_ca_path)
+    except ssl.SSLError as error:
+        raise ConfigurationError(["CAKEMAIL_CA_PATH: holds no certificate in PEM form"]) from error
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise ConfigurationError([f"CAKEMAIL_CA_PATH: cannot be read: {reason}"]) from error
+
+
 class ApiSide:
     """Everything between an accepted message and the API; made inside the running loop."""
 
     def __init__(self, base: Base) -> None:
         settings, clock, metrics = base.settings, base.clock, base.metrics
-        trust = tls_context(settings.cakemail_ca_path)
+        trust = build_trust(settings)
         url = settings.cakemail_api_url
         self.client = ApiClient(url, settings.auth_url, metrics, tls=trust, clock=clock)
         self.tokens = CredentialStore(self.client, clock, metrics, base.tasks)
@@ -158,8 +174,12 @@ class SmtpSide:
             log=base.log,
             clock=clock,
             lag=self.lag,
-            limits=ServerLimits(connections=settings.max_connections_per_pod),
-            shown=base.settings.log_client_address.shown,
+            limits=ServerLimits(
+                connections=settings.max_connections_per_pod,
+                connections_per_address=settings.smtp_connections_per_address,
+                connections_per_login=settings.smtp_connections_per_login,
+            ),
+            shown=settings.log_client_address.shown,
         )
 
     def _session_settings(self, listener: Listener, session_id: str) -> SessionSettings:

@@ -13,12 +13,14 @@ import platform
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from io import StringIO
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from smtp_gateway.errors import ConfigurationError
@@ -166,6 +168,12 @@ class Settings(BaseModel):
     smtp_max_recipients: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=100, description="Recipients per message."
     )
+    smtp_connections_per_address: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Connections at once from one address; 0: no limit."
+    )
+    smtp_connections_per_login: Annotated[int, Field(ge=0)] = Field(
+        default=0, description="Connections at once with one user name and password; 0: no limit."
+    )
     smtp_postmaster: Annotated[str, Field(pattern=r"^$|^[^@\s]+@[^@\s]+$")] = Field(
         default="", description="Where mail to `Postmaster` without a domain goes. Empty: refused."
     )
@@ -301,9 +309,32 @@ def _shown(value: object) -> str:
 
 
 def from_environment(env_file: Path = Path(".env")) -> tuple[Settings, list[str]]:
-    """Read the process environment over ``.env``; see ``load``."""
-    in_file = {k: v for k, v in dotenv_values(env_file).items() if v is not None}
-    return load(in_file | dict(os.environ))  # noqa: TID251  # the only reader
+    """Read the process environment over ``.env``.
+
+    Raises:
+        ConfigurationError: a line of the file cannot be read; or see ``load``.
+    """
+    return load(_file_variables(env_file) | dict(os.environ))  # noqa: TID251  # the only reader
+
+
+def _file_variables(path: Path) -> dict[str, str]:
+    """Variables of a ``.env`` file; what is no file (a virtual environment, say) holds none."""
+    if not path.is_file():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError([f"{path}: cannot be read as UTF-8 text"]) from error
+    # The library leaves these lines out with no more than a warning.
+    problems = [
+        f"{path}: line {binding.original.line} is not NAME=value"
+        for binding in parse_stream(StringIO(text))
+        if binding.error or (binding.key is not None and binding.value is None)
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    found = dotenv_values(stream=StringIO(text))
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def load(variables: Mapping[str, str]) -> tuple[Settings, list[str]]:

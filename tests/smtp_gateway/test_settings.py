@@ -226,6 +226,35 @@ def test_a_dotenv_file_is_read_below_the_environment(
     assert made.http_port == 8081
 
 
+def test_every_line_of_the_dotenv_file_counts(tmp_path: Path) -> None:
+    """A line that cannot be read is a fault like any other, not a variable silently left out."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("# ours\nSMTP PORT=25\nexport SMTPS_PORT=465\nHTTP_PORT\n", "ascii")
+    with pytest.raises(ConfigurationError) as refused:
+        from_environment(env_file)
+    assert refused.value.problems == [
+        f"{env_file}: line 2 is not NAME=value",
+        f"{env_file}: line 4 is not NAME=value",
+    ]
+
+
+def test_a_dotenv_file_that_is_no_text_stops_the_start(tmp_path: Path) -> None:
+    """An editor's UTF-16 is told, and not with a stack."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("SMTP_PORT=25", "utf-16")
+    with pytest.raises(ConfigurationError) as refused:
+        from_environment(env_file)
+    assert refused.value.problems == [f"{env_file}: cannot be read as UTF-8 text"]
+
+
+def test_a_folder_named_dotenv_holds_no_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some people keep a virtual environment under that name."""
+    monkeypatch.setenv("CAKEMAIL_API_URL", "https://api.cakemail.test")
+    assert from_environment(tmp_path)[0].cakemail_api_url == "https://api.cakemail.test"
+
+
 @pytest.mark.parametrize(
     ("setting", "address", "shown"),
     [
