@@ -179,9 +179,9 @@ def _unblock_feeder(pool: ProcessPoolExecutor) -> None:
     than the pipe kept that thread, and with it the process at its exit, for ever
     (python/cpython#94777). Later versions have closed it already, and nothing is left to do.
     """
-    queue = getattr(pool, "_call_queue", None)  # no public way leads there
-    if queue is not None and not queue._reader.closed:  # noqa: SLF001
-        queue._reader.close()  # noqa: SLF001
+    queue = getattr(pool, "_call_queue", None)
+    if queue is not None and not queue._reader.closed:  # noqa: SLF001  # no public way
+        queue._reader.close()  # noqa: SLF001  # no public way
 
 
 def _work_guarded(work: Work, content: bytes, policy: Policy, domain: str) -> Prepared:
