@@ -466,6 +466,8 @@ class Edge(asyncio.BufferedProtocol):
             tls=info.version if info is not None else "",
             mechanism=machine.mechanism if machine else "",
             messages=machine.messages if machine else 0,
+            refusals=machine.refusals if machine else 0,
+            last_refusal=machine.last_refusal if machine else "",
             bytes_in=self.bytes_in,
             bytes_out=self._bytes_out,
             seconds=round(seconds, 3),

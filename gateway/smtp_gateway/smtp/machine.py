@@ -23,6 +23,7 @@ from smtp_gateway.smtp.effects import (
     Count,
     Effect,
     HookName,
+    MessageRefused,
     NewSession,
     Pause,
     Resume,
@@ -411,6 +412,7 @@ class Machine(SessionState):
             self.emit(_LINE_ENDING_COUNTS[kind])
         self.say(reply, limit=self.settings.message_size_limit_bytes)
         self.count_received(str(reply.code))
+        self.emit(MessageRefused(fault.name.lower(), self.recipients))
         self.reset()
         if fault.breaks_lines or exhausted:
             self.close("line_ending" if fault.breaks_lines else "over_size")
