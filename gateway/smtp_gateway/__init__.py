@@ -10,6 +10,7 @@ Import order, upper may import lower, never the reverse (held by import-linter):
     ledger | api             what was already sent; the Cakemail API
     email                    pure: message bytes to dataclasses
     telemetry                names of every metric and event
+    live                     settings from a file that changes while running
     settings                 what may not change while running
     policy                   what may
     errors                   the error tree

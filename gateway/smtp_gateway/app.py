@@ -9,7 +9,7 @@ import secrets
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -30,10 +30,11 @@ from smtp_gateway.http.app import build_http
 from smtp_gateway.http.health import Health
 from smtp_gateway.http.server import HttpServer
 from smtp_gateway.ledger import InProcessLedger
-from smtp_gateway.policy import PolicyHolder
+from smtp_gateway.live import LiveFile
+from smtp_gateway.policy import Policy, PolicyHolder
 from smtp_gateway.preparation import Preparer
 from smtp_gateway.recipients import Recipients
-from smtp_gateway.settings import Settings, from_environment
+from smtp_gateway.settings import Settings, environment, load
 from smtp_gateway.smtp.admission import Cgroup, MemoryBudget
 from smtp_gateway.smtp.authenticator import Authenticator
 from smtp_gateway.smtp.effects import LineEndings, SessionSettings, Timeouts, TlsMode
@@ -42,7 +43,14 @@ from smtp_gateway.smtp.limits import MailRate
 from smtp_gateway.smtp.listener import Listener
 from smtp_gateway.smtp.lockout import Lockout
 from smtp_gateway.smtp.server import ServerLimits, SmtpServer
-from smtp_gateway.telemetry import Event, Log, Metrics, bridge_standard_logging, build_log
+from smtp_gateway.telemetry import (
+    Event,
+    Log,
+    LogLevel,
+    Metrics,
+    bridge_standard_logging,
+    build_log,
+)
 from smtp_gateway.utils.clock import SystemClock
 from smtp_gateway.utils.lag import LagProbe
 from smtp_gateway.utils.memory import physical_bytes, resident_bytes
@@ -52,6 +60,7 @@ from smtp_gateway.utils.tls import CertificateStore, CertificateUnusable, Server
 
 EXIT_CONFIGURATION = 2
 STRESSED_LOGIN_SECONDS = 60.0
+HASH_DIGITS = 12  # as many as a metric, a double, holds exactly
 LISTENER_KINDS = ("starttls", "implicit")
 
 
@@ -174,18 +183,14 @@ class SmtpSide:
             log=base.log,
             clock=clock,
             lag=self.lag,
-            limits=ServerLimits(
-                connections=settings.max_connections_per_pod,
-                connections_per_address=settings.smtp_connections_per_address,
-                connections_per_login=settings.smtp_connections_per_login,
-            ),
+            limits=server_limits(base.policies.current),
             shown=settings.log_client_address.shown,
         )
 
     def _session_settings(self, listener: Listener, session_id: str) -> SessionSettings:
         """What a session is held to, from the policy of this moment."""
         settings, policy = self._base.settings, self._base.policies.current
-        idle = settings.connection_timeout
+        idle = policy.idle_timeout_seconds
         return SessionSettings(
             hostname=settings.smtp_hostname,
             session_id=session_id,
@@ -193,6 +198,7 @@ class SmtpSide:
             line_endings=LineEndings(settings.smtp_line_endings),
             message_size_limit_bytes=policy.message_size_limit_bytes,
             max_recipients=policy.max_recipients,
+            max_messages=policy.messages_per_connection,
             timeouts=Timeouts(
                 before_login_seconds=idle,
                 before_login_stressed_seconds=min(STRESSED_LOGIN_SECONDS, idle),
@@ -208,6 +214,15 @@ class SmtpSide:
     def _certificate_refused(self, reason: str) -> None:
         self._base.metrics.certificate_reload_failures.inc()
         self._base.log.error(Event.CERTIFICATE_REFUSED, reason=reason)
+
+
+def server_limits(policy: Policy) -> ServerLimits:
+    """How many connections the policy allows."""
+    return ServerLimits(
+        connections=policy.max_connections,
+        connections_per_address=policy.connections_per_address,
+        connections_per_login=policy.connections_per_login,
+    )
 
 
 def build_listeners(settings: Settings) -> list[Listener]:
@@ -260,16 +275,43 @@ def build_handler(base: Base, api: ApiSide) -> GatewayHandler:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """What a gateway is started with.
+
+    Attributes:
+        settings: read from ``variables``.
+        variables: the environment; live settings go on top of it.
+        log: where events go.
+        level: of that log.
+    """
+
+    settings: Settings
+    variables: Mapping[str, str]
+    log: Log
+    level: LogLevel
+
+
 class Gateway:
     """The whole program in one loop."""
 
-    def __init__(self, settings: Settings, log: Log) -> None:
-        self._base = build_base(settings, log)
+    def __init__(self, begin: Begin) -> None:
+        settings = begin.settings
+        self._begin = begin
+        self._base = build_base(settings, begin.log)
         self._api = ApiSide(self._base)
         self._smtp = SmtpSide(self._base, self._api)
         self._http = HttpServer(
             build_http(self, self._base.metrics.registry), settings.http_host, settings.http_port
         )
+        self._live: LiveFile | None = None
+        if settings.smtp_live_path is not None:
+            self._live = LiveFile(
+                settings.smtp_live_path,
+                begin.variables,
+                accept=self._accept,
+                on_refused=self._live_refused,
+            )
 
     def health(self) -> Health:
         """See ``http.health.HealthSource``."""
@@ -284,6 +326,7 @@ class Gateway:
                 "api": self._api.breaker.state.name.lower(),
                 "connections": server.connections,
                 "certificate_not_after": self._certificate_end(),
+                "live": "" if self._live is None else self._live.digest,
             },
         )
 
@@ -330,16 +373,34 @@ class Gateway:
             self._smtp.certificates.load()
         except CertificateUnusable as error:
             raise ConfigurationError([f"TLS_CERT_PATH, TLS_KEY_PATH: {error}"]) from error
-        self._check_memory()
+        self._check_memory(self._base.policies.current)
+        if self._live is not None:
+            live = self._live
+            live.load()
+            self._base.metrics.live_hash.set_function(lambda: int(live.digest[:HASH_DIGITS], 16))
+            self._base.tasks.launch(self._live.watch(), name="live settings")
         self._base.tasks.launch(self._api.preparer.start(), name="workers")
         ports = await self._smtp.server.start()
         self._base.tasks.launch(self._smtp.certificates.watch(), name="certificates")
         self._base.tasks.launch(self._smtp.lag.run(), name="lag")
         self._base.log.info(Event.STARTED, version=__version__, ports=ports)
 
-    def _check_memory(self) -> None:
+    def _accept(self, settings: Settings) -> None:
+        """Live settings: from now on for new sessions and transactions, all at once."""
+        policy = settings.policy()
+        self._check_memory(policy)
+        self._base.policies.current = policy
+        self._smtp.server.limits = server_limits(policy)
+        self._begin.level.change(settings.log_level)
+        self._base.log.info(Event.LIVE_LOADED)
+
+    def _live_refused(self, problems: list[str]) -> None:
+        self._base.metrics.live_reload_failures.inc()
+        self._base.log.error(Event.LIVE_REFUSED, problems=problems)
+
+    def _check_memory(self, policy: Policy) -> None:
         """A message of the announced size must fit, or its client would hear 452 for ever."""
-        limit = self._base.policies.current.message_size_limit_bytes
+        limit = policy.message_size_limit_bytes
         room = self._smtp.memory.largest_message_bytes
         if room < limit:
             raise ConfigurationError(
@@ -366,13 +427,13 @@ class Gateway:
         )
 
 
-async def serve(settings: Settings, log: Log) -> None:
+async def serve(begin: Begin) -> None:
     """Run a gateway until SIGTERM or SIGINT; a second signal changes nothing (smtp-server 4.8)."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await Gateway(settings, log).run(stop)
+    await Gateway(begin).run(stop)
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -391,16 +452,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     chosen = parser.parse_args(arguments)
     try:
-        settings, notes = from_environment()
+        variables = environment()
+        settings, notes = load(variables)
         if chosen.check:
             sys.stdout.write("\n".join([*settings.lines(), *(f"# {note}" for note in notes), ""]))
             return 0
-        log = build_log(sys.stdout.buffer, settings.log_level)
+        level = LogLevel(settings.log_level)
+        log = build_log(sys.stdout.buffer, level)
         bridge_standard_logging(log)
         for note in notes:
             log.info(Event.SETTINGS_NOTED, note=note)
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(serve(settings, log))
+            runner.run(serve(Begin(settings, variables, log, level)))
     except ConfigurationError as error:
         sys.stderr.write("\n".join([*error.problems, ""]))
         return EXIT_CONFIGURATION

@@ -8,7 +8,7 @@ nothing up: ``metrics.emails_received["accepted"].inc()``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from enum import StrEnum
 from typing import Any, BinaryIO, Generic, Protocol, TypeVar
 
@@ -204,6 +204,12 @@ class Metrics:
         self.certificate_reload_failures = Counter(
             "smtp_certificate_reload_failures_total", "New pairs that were unusable.", registry=r
         )
+        self.live_reload_failures = Counter(
+            "smtp_live_reload_failures_total", "New live settings that were unusable.", registry=r
+        )
+        self.live_hash = Gauge(
+            "smtp_live_hash", "First 48 bits of the SHA-256 of the live file in use.", registry=r
+        )
         self.draining = Gauge("smtp_draining", "1 while shutting down.", registry=r)
 
 
@@ -224,6 +230,8 @@ class Event(StrEnum):
     CERTIFICATE_LOADED = "certificate loaded"
     CERTIFICATE_REFUSED = "certificate refused"
     BREAKER_CHANGED = "breaker changed"
+    LIVE_LOADED = "live settings loaded"
+    LIVE_REFUSED = "live settings refused"
     SETTINGS_NOTED = "settings noted"
     LATE_OUTCOME = "late outcome"
     LIBRARY = "library message"
@@ -242,16 +250,36 @@ class Log(Protocol):
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 
 
-def build_log(stream: BinaryIO, level: str) -> Log:
+class LogLevel:
+    """The least level that is written; may change while the program runs."""
+
+    def __init__(self, level: str) -> None:
+        self.change(level)
+
+    def change(self, level: str) -> None:
+        """From now on; one of ``LEVELS``."""
+        self._least = LEVELS[level]
+
+    def __call__(
+        self, _logger: object, name: str, fields: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Drop a line below the level; structlog's form of a processor."""
+        if LEVELS[name.upper()] < self._least:
+            raise structlog.DropEvent
+        return fields
+
+
+def build_log(stream: BinaryIO, level: LogLevel) -> Log:
     """JSON lines through orjson straight to ``stream``: 7 us each, 20 through the stdlib bridge."""
     log: Log = structlog.wrap_logger(
         structlog.BytesLogger(stream),
         processors=[
+            level,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             structlog.processors.JSONRenderer(serializer=_dump),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS["DEBUG"]),
     )
     return log
 

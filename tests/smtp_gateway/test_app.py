@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from smtp_gateway.app import main, serve
+from smtp_gateway.app import Begin, main, serve
 from smtp_gateway.errors import ConfigurationError
 from smtp_gateway.settings import load
-from smtp_gateway.telemetry import Event
+from smtp_gateway.telemetry import Event, LogLevel
 from smtp_gateway.utils.tasks import TaskOwner
 from tests.support.fakes import FakeLog
 from tests.support.gateway import free_ports, make_certificates
@@ -71,10 +71,15 @@ def test_wrong_settings_are_told_and_end_the_start_with_2(
     ]
 
 
+def begin(variables: dict[str, str], log: FakeLog) -> Begin:
+    """A start with these variables."""
+    return Begin(load(variables)[0], variables, log, LogLevel("INFO"))
+
+
 async def refused(variables: dict[str, str]) -> list[str]:
     """The lines with which a start ends that cannot be."""
     with pytest.raises(ConfigurationError) as caught:
-        await serve(load(variables)[0], FakeLog())
+        await serve(begin(variables, FakeLog()))
     return caught.value.problems
 
 
@@ -125,7 +130,7 @@ async def serving(variables: dict[str, str]) -> AsyncIterator[FakeLog]:
     log = FakeLog()
     failures: list[BaseException] = []
     tasks = TaskOwner(lambda _name, error: failures.append(error))
-    gateway = tasks.spawn(serve(load(variables)[0], log), name="gateway")
+    gateway = tasks.spawn(serve(begin(variables, log)), name="gateway")
     while Event.STARTED not in [line.event for line in log.lines]:
         await asyncio.wait({gateway}, timeout=0.01)
         assert not gateway.done()

@@ -7,7 +7,7 @@ import logging
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from smtp_gateway.telemetry import Event, LogBridge, Metrics, build_log
+from smtp_gateway.telemetry import Event, LogBridge, LogLevel, Metrics, build_log
 
 FIXED = {
     "smtp_connections_total": "counter",
@@ -50,7 +50,7 @@ def test_a_label_value_outside_the_list_is_a_defect() -> None:
 def test_a_log_line_is_one_json_object_with_its_fields() -> None:
     """Bound fields and the event's own stand side by side."""
     stream = io.BytesIO()
-    log = build_log(stream, "INFO").bind(session="s1")
+    log = build_log(stream, LogLevel("INFO")).bind(session="s1")
     log.info(Event.MESSAGE, size=3)
     log.debug(Event.MESSAGE, size=4)
     (line,) = stream.getvalue().splitlines()
@@ -64,7 +64,7 @@ def test_a_library_is_heard_without_what_it_was_told() -> None:
     stream = io.BytesIO()
     logger = logging.getLogger("tests.library")
     logger.propagate = False
-    logger.addHandler(LogBridge(build_log(stream, "INFO")))
+    logger.addHandler(LogBridge(build_log(stream, LogLevel("INFO"))))
     try:
         int("secret@example.com")
     except ValueError:
@@ -80,3 +80,14 @@ def test_a_library_is_heard_without_what_it_was_told() -> None:
     assert (fields["template"], fields["stack"][0]) == ("failed for %s", "ValueError")
     assert "test_telemetry.py" in fields["stack"][1]
     assert b"secret" not in line
+
+
+def test_the_level_changes_while_the_program_runs() -> None:
+    """Lines below the level are not written, from the change on."""
+    stream = io.BytesIO()
+    level = LogLevel("WARNING")
+    log = build_log(stream, level)
+    log.info(Event.MESSAGE, number=1)
+    level.change("DEBUG")
+    log.debug(Event.MESSAGE, number=2)
+    assert [json.loads(line)["number"] for line in stream.getvalue().splitlines()] == [2]
