@@ -17,4 +17,6 @@ Import order, upper may import lower, never the reverse (held by import-linter):
     utils                    what any project could use
 """
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("cakemail-smtp-gateway")
