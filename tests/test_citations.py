@@ -132,18 +132,6 @@ def test_a_section_that_does_not_exist_is_told_apart() -> None:
     assert not {"7.7", "7.5.7", "D15", "10"} & places("cakemail-api.md")
 
 
-def test_every_link_between_pages_leads_somewhere() -> None:
-    """A relative link of a page names a file of the tree."""
-    lost = [
-        f"{page.relative_to(ROOT)}: {link}"
-        for page in sources()
-        if page.suffix == ".md"
-        for link in re.findall(r"\]\((?!https?:|#)([^)#\s]+)", page.read_text(encoding="utf-8"))
-        if not (page.parent / link).exists()
-    ]
-    assert lost == []
-
-
 def test_the_readme_lists_each_name_with_its_page() -> None:
     """Names and pages of the test and of ``docs/design/README.md`` are the same."""
     text = (DESIGN / "README.md").read_text(encoding="utf-8")
