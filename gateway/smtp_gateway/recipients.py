@@ -247,6 +247,8 @@ class Recipients:
             ),
             payload=errand.payload,
             deadline=errand.deadline,
+            session_id=errand.session_id,
+            message_id=errand.submission_id,
         )
 
     async def _search(self, recipient: Recipient, before: Entry, errand: Errand) -> str | None:

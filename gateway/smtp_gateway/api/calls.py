@@ -44,6 +44,8 @@ class Call:
         head: from ``payload.head``.
         payload: what all recipients share.
         deadline: monotonic; no attempt begins after it.
+        session_id: for the log.
+        message_id: the gateway's own, for the log.
         in_flight: a request may have reached the API and its answer is not known.
         attempt_wall: when the last request began, seconds since 1970; 0 before the first.
         statuses: of all answers.
@@ -56,6 +58,8 @@ class Call:
     head: bytes
     payload: Payload
     deadline: float
+    session_id: str = ""
+    message_id: str = ""
     in_flight: bool = False
     attempt_wall: float = 0.0
     statuses: list[int] = field(default_factory=list)
@@ -211,6 +215,8 @@ class Caller:
         if failed.alert:
             self._log.error(
                 Event.UPSTREAM_ALERT,
+                session=call.session_id,
+                message=call.message_id,
                 kind=type(failed.error).__name__,
                 status=call.statuses[-1],
                 request_id=call.request_id,

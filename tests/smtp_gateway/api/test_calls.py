@@ -91,6 +91,8 @@ class Bench:
             head=b"{",
             payload=PAYLOAD,
             deadline=self.clock.now + seconds_left,
+            session_id="s-1",
+            message_id="m-1",
         )
 
     def sample(self, name: str, **labels: str) -> float:
@@ -212,6 +214,8 @@ async def test_alert_names_status_and_request_but_no_address() -> None:
     (line,) = bench.log.lines
     assert (line.level, line.event) == ("error", "upstream alert")
     assert line.fields == {
+        "session": "s-1",
+        "message": "m-1",
         "kind": "RequestMisdirected",
         "status": 404,
         "request_id": "r-9",
