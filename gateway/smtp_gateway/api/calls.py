@@ -21,6 +21,7 @@ from smtp_gateway.api.tokens import Login
 from smtp_gateway.errors import (
     CredentialsRevoked,
     GatewayError,
+    LoginExpired,
     NotConfirmed,
     Unavailable,
     Unreachable,
@@ -121,6 +122,8 @@ class Caller:
                 if not isinstance(verdict, Repeat):
                     return verdict
                 await self._get_ready(call, verdict)
+        except LoginExpired as error:
+            return Failed(error)  # dropped already, and no 554: a new AUTH may be good
         except CredentialsRevoked as error:
             call.login.forget()  # cakemail-api 7.6: 401 again, the token is forgotten
             return Failed(error)

@@ -16,6 +16,7 @@ from smtp_gateway.api.submitter import Answer
 from smtp_gateway.errors import (
     CredentialsRevoked,
     GatewayError,
+    LoginExpired,
     LookupUnavailable,
     NotConfirmed,
     RequestMisdirected,
@@ -161,9 +162,9 @@ async def test_second_401_forgets_the_login() -> None:
     assert bench.sample("smtp_api_errors_total", error_type="auth") == 2.0
 
 
-@pytest.mark.parametrize("kind", [CredentialsRevoked, LookupUnavailable])
+@pytest.mark.parametrize("kind", [CredentialsRevoked, LoginExpired, LookupUnavailable])
 async def test_no_bearer_no_call(kind: type[GatewayError]) -> None:
-    """The login's own error is the verdict."""
+    """The login's own error is the verdict; one that ended is not made a revoked one."""
     bench = Bench()
     bench.login.failure = kind("x")
     assert type(await error_of(bench)) is kind
