@@ -45,7 +45,7 @@ from smtp_gateway.smtp.server import ServerLimits, SmtpServer
 from smtp_gateway.telemetry import Event, Log, Metrics, bridge_standard_logging, build_log
 from smtp_gateway.utils.clock import SystemClock
 from smtp_gateway.utils.lag import LagProbe
-from smtp_gateway.utils.memory import physical_bytes, resident_bytes
+from smtp_gateway.utils.memory import physical_bytes, resident_bytes, spare_collector
 from smtp_gateway.utils.stack import stack_of
 from smtp_gateway.utils.tasks import TaskOwner
 from smtp_gateway.utils.tls import CertificateStore, CertificateUnusable, ServerCertificate
@@ -372,7 +372,9 @@ async def serve(settings: Settings, log: Log) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await Gateway(settings, log).run(stop)
+    gateway = Gateway(settings, log)
+    spare_collector()
+    await gateway.run(stop)
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
