@@ -132,6 +132,18 @@ def test_a_section_that_does_not_exist_is_told_apart() -> None:
     assert not {"7.7", "7.5.7", "D15", "10"} & places("cakemail-api.md")
 
 
+def test_every_file_that_a_page_names_exists() -> None:
+    """A path in code marks, from the root of the tree; a star stands for any name."""
+    named = re.compile(r"`((?:tests|gateway|docs|\.ci)/[\w./*-]*(?:/|\.\w+))`")
+    lost = [
+        f"{page.name}: {path}"
+        for page in sorted(DESIGN.glob("*.md"))
+        for path in named.findall(page.read_text(encoding="utf-8"))
+        if not any(ROOT.glob(path))
+    ]
+    assert lost == []
+
+
 def test_the_readme_lists_each_name_with_its_page() -> None:
     """Names and pages of the test and of ``docs/design/README.md`` are the same."""
     text = (DESIGN / "README.md").read_text(encoding="utf-8")
