@@ -53,7 +53,7 @@ from smtp_gateway.telemetry import (
 )
 from smtp_gateway.utils.clock import SystemClock
 from smtp_gateway.utils.lag import LagProbe
-from smtp_gateway.utils.memory import physical_bytes, resident_bytes
+from smtp_gateway.utils.memory import physical_bytes, resident_bytes, spare_collector
 from smtp_gateway.utils.stack import stack_of
 from smtp_gateway.utils.tasks import TaskOwner
 from smtp_gateway.utils.tls import CertificateStore, CertificateUnusable, ServerCertificate
@@ -61,6 +61,7 @@ from smtp_gateway.utils.tls import CertificateStore, CertificateUnusable, Server
 EXIT_CONFIGURATION = 2
 STRESSED_LOGIN_SECONDS = 60.0
 HASH_DIGITS = 12  # as many as a metric, a double, holds exactly
+TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 LISTENER_KINDS = ("starttls", "implicit")
 
 
@@ -170,6 +171,7 @@ class SmtpSide:
             clock=clock,
             on_loaded=self._certificate_loaded,
             on_refused=self._certificate_refused,
+            minimum=TLS_VERSIONS[settings.tls_min_version],
         )
         self.memory = build_memory(base)
         self.lag = LagProbe(clock, metrics.event_loop_lag.set)
@@ -433,7 +435,9 @@ async def serve(begin: Begin) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await Gateway(begin).run(stop)
+    gateway = Gateway(begin)
+    spare_collector()
+    await gateway.run(stop)
 
 
 def new_loop() -> asyncio.AbstractEventLoop:

@@ -123,7 +123,7 @@ class Settings(BaseModel):
         description="Token endpoint. Empty: `{CAKEMAIL_API_URL}/token`.",
     )
     cakemail_ca_path: Path | None = Field(
-        default=None, description="CA certificates for the API, PEM. Empty: the system's."
+        default=None, description="Further CA certificates for the API, PEM."
     )
     cakemail_list_id: Annotated[int, Field(ge=1)] | None = Field(
         json_schema_extra=LIVE,
@@ -231,6 +231,9 @@ class Settings(BaseModel):
     )
     tls_key_path: Path = Field(
         default=Path("/etc/smtp-gateway/tls/tls.key"), description="Private key, PEM."
+    )
+    tls_min_version: Literal["1.2", "1.3"] = Field(
+        default="1.2", description="Least TLS version of clients: `1.2` or `1.3`."
     )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         json_schema_extra=LIVE, default="INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."

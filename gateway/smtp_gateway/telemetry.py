@@ -240,11 +240,11 @@ class Event(StrEnum):
 class Log(Protocol):
     """The part of a bound structlog logger that the gateway uses."""
 
-    def bind(self, **fields: Any) -> Log: ...  # noqa: D102  # structlog's own
-    def debug(self, event: str, **fields: Any) -> None: ...  # noqa: D102
-    def info(self, event: str, **fields: Any) -> None: ...  # noqa: D102
-    def warning(self, event: str, **fields: Any) -> None: ...  # noqa: D102
-    def error(self, event: str, **fields: Any) -> None: ...  # noqa: D102
+    def bind(self, **fields: Any) -> Log: ...  # noqa: D102  # structlog's
+    def debug(self, event: str, **fields: Any) -> None: ...  # noqa: D102  # structlog's
+    def info(self, event: str, **fields: Any) -> None: ...  # noqa: D102  # structlog's
+    def warning(self, event: str, **fields: Any) -> None: ...  # noqa: D102  # structlog's
+    def error(self, event: str, **fields: Any) -> None: ...  # noqa: D102  # structlog's
 
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}

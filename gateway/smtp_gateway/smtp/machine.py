@@ -180,7 +180,7 @@ class Machine(SessionState):
             self.close("handler")
         return self._done()
 
-    def hook_failed(self, error: BaseException, now: float) -> list[Effect]:  # noqa: ARG002
+    def hook_failed(self, error: BaseException, now: float) -> list[Effect]:  # noqa: ARG002  # the log's
         """The hook raised. The error is the log's; the client reads a fixed text."""
         result = WHEN_FAILED.get(self.hook, replies.DEFECT.line(self.settings.session_id))
         return self.hook_done(result, now)

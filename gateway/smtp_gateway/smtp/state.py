@@ -7,7 +7,7 @@ Kept apart from the machine, so that the commands (``verbs``) and what becomes o
 from __future__ import annotations
 
 import re
-from enum import Enum, auto
+from enum import IntEnum, auto
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -70,7 +70,7 @@ BAD_COMMANDS = frozenset({
 })  # fmt: skip
 
 
-class Phase(Enum):
+class Phase(IntEnum):  # hashed in C; each turn looks it up several times
     """What the session waits for."""
 
     NEW = auto()  # start

@@ -154,8 +154,7 @@ async def test_a_login_beyond_its_cap_is_not_noted() -> None:
 
 async def test_a_message_whose_client_is_gone_counts_as_aborted() -> None:
     """It may be delivered, but nobody heard so."""
-    handler = RecordingHandler()
-    handler.release = asyncio.Event()
+    handler = RecordingHandler(held=True)
     stage = Stage(handler)
     await stage.hear(READY)
     await stage.hear(MAIL)
