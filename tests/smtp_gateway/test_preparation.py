@@ -130,6 +130,7 @@ async def worst_turn_seconds(made: Preparer, content: bytes) -> float:
     return worst
 
 
+@pytest.mark.trap(40)
 async def test_trap_40_the_loop_never_works_long_on_a_large_message() -> None:
     """25 MB: no turn of the loop costs 50 ms of this process's CPU, the handing over included.
 
