@@ -14,7 +14,7 @@ from tests.support.tenants import FILE_NAME, Tenant, letter, recipient
 from tests.support.wire import Wire, eventually
 
 MEGABYTE = 1024 * 1024
-MEMORY_LIMIT = 256 * MEGABYTE
+MEMORY_LIMIT = 420 * MEGABYTE
 
 
 def resident_bytes(gateway: GatewayProcess) -> int:
