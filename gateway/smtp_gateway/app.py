@@ -31,7 +31,7 @@ from smtp_gateway.http.health import Health
 from smtp_gateway.http.server import HttpServer
 from smtp_gateway.ledger import InProcessLedger
 from smtp_gateway.policy import PolicyHolder
-from smtp_gateway.preparation import Preparer
+from smtp_gateway.preparation import Preparer, worker_bytes
 from smtp_gateway.recipients import Recipients
 from smtp_gateway.settings import Settings, from_environment
 from smtp_gateway.smtp.admission import Cgroup, MemoryBudget
@@ -231,7 +231,8 @@ def build_memory(base: Base) -> MemoryBudget:
     limit = base.settings.smtp_memory_limit or cgroup.limit_bytes()
     return MemoryBudget(
         limit or physical_bytes(),
-        resting_bytes=resident_bytes(),
+        # The worker is no part of any reservation: its largest message stays free for it.
+        resting_bytes=resident_bytes() + worker_bytes(base.settings.message_size_limit),
         in_flight=base.metrics.bytes_in_flight,
         total=base.metrics.memory_budget,
         usage=resident_bytes if base.settings.smtp_memory_limit else cgroup.usage_bytes,
@@ -331,7 +332,6 @@ class Gateway:
         except CertificateUnusable as error:
             raise ConfigurationError([f"TLS_CERT_PATH, TLS_KEY_PATH: {error}"]) from error
         self._check_memory()
-        self._base.tasks.launch(self._api.preparer.start(), name="workers")
         ports = await self._smtp.server.start()
         self._base.tasks.launch(self._smtp.certificates.watch(), name="certificates")
         self._base.tasks.launch(self._smtp.lag.run(), name="lag")
