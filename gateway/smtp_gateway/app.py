@@ -32,7 +32,7 @@ from smtp_gateway.http.server import HttpServer
 from smtp_gateway.ledger import InProcessLedger
 from smtp_gateway.live import LiveFile
 from smtp_gateway.policy import Policy, PolicyHolder
-from smtp_gateway.preparation import Preparer
+from smtp_gateway.preparation import Preparer, worker_bytes
 from smtp_gateway.recipients import Recipients
 from smtp_gateway.settings import Settings, environment, load
 from smtp_gateway.smtp.admission import Cgroup, MemoryBudget
@@ -248,7 +248,8 @@ def build_memory(base: Base) -> MemoryBudget:
     limit = base.settings.smtp_memory_limit or cgroup.limit_bytes()
     return MemoryBudget(
         limit or physical_bytes(),
-        resting_bytes=resident_bytes(),
+        # The worker is no part of any reservation: its largest message stays free for it.
+        resting_bytes=resident_bytes() + worker_bytes(base.settings.message_size_limit),
         in_flight=base.metrics.bytes_in_flight,
         total=base.metrics.memory_budget,
         usage=resident_bytes if base.settings.smtp_memory_limit else cgroup.usage_bytes,
@@ -381,7 +382,6 @@ class Gateway:
             live.load()
             self._base.metrics.live_hash.set_function(lambda: int(live.digest[:HASH_DIGITS], 16))
             self._base.tasks.launch(self._live.watch(), name="live settings")
-        self._base.tasks.launch(self._api.preparer.start(), name="workers")
         ports = await self._smtp.server.start()
         self._base.tasks.launch(self._smtp.certificates.watch(), name="certificates")
         self._base.tasks.launch(self._smtp.lag.run(), name="lag")

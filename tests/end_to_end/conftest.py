@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from smtp_gateway.telemetry import Event
 from tests.support.gateway import (
     Certificates,
     GatewayProcess,
@@ -24,6 +26,12 @@ from tests.support.tenants import Tenant, new_tenant, private_words, seed_of
 from tests.support.wire import Wire
 
 Gateways = Callable[..., AbstractContextManager[GatewayProcess]]
+
+
+def defects(gateway: GatewayProcess) -> list[dict[str, Any]]:
+    """What was logged as a defect of its own; clients and the API do not cause these."""
+    events = (Event.TASK_FAILED, Event.HOOK_FAILED, Event.LIBRARY)
+    return [line for event in events for line in gateway.log_lines(event)]
 
 
 class Dialer:
@@ -85,6 +93,7 @@ def gateways(running_sandbox: Sandbox, certificates: Certificates, place: Path) 
         with running_gateway(url, certificates, place, variables) as gateway:
             yield gateway
         assert private_words(gateway.log_text()) == []
+        assert defects(gateway) == []
 
     return start
 

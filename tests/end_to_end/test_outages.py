@@ -189,6 +189,29 @@ def test_trap_7_a_fault_of_a_look_up_is_temporary_and_certain(
     assert wire.mail(tenant.sender, [recipient()], content).startswith("250 Ok ")
 
 
+@pytest.mark.trap(7)
+@pytest.mark.parametrize(
+    ("path", "status", "expected"),
+    [
+        ("/brands/default/senders", 401, "554 5.7.8 "),
+        ("/lists", 401, "554 5.7.8 "),
+        ("/brands/default/senders", 403, "550 5.7.1 "),
+        ("/lists", 403, "250 Ok "),
+        ("/accounts/self", 403, "250 Ok "),
+        ("/accounts/self", 503, "250 Ok "),
+    ],
+)
+def test_trap_7_a_look_up_that_is_refused_has_its_class(
+    dial: Dialer, tenant: Tenant, sandbox: Sandbox, path: str, status: int, expected: str
+) -> None:
+    """A login that no longer holds, senders that may not be seen, a list that is not needed."""
+    sandbox.fault(path=path, status=status)
+    wire = dial.as_tenant(tenant)
+
+    assert wire.mail(tenant.sender, [recipient()], letter(tenant)).startswith(expected)
+    assert len(sandbox.accepted()) == (1 if expected == "250 Ok " else 0)
+
+
 THREE = ["ada@example.org", "bob@example.org", "eve@example.org"]
 
 

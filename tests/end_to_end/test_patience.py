@@ -33,6 +33,7 @@ def dial(dial_to: Dialers, brisk: GatewayProcess) -> Dialer:
 
 
 @pytest.mark.trap(15)
+@pytest.mark.setting("connection_timeout")
 def test_trap_15_every_phase_ends_with_421(dial: Dialer, tenant: Tenant, sandbox: Sandbox) -> None:
     """Whoever says nothing more is told so before the connection closes, in each phase."""
 
@@ -117,6 +118,7 @@ def test_trap_14_a_slow_api_within_the_deadline_is_waited_for(
     assert wire.say("NOOP") == "250 OK"
 
 
+@pytest.mark.setting("smtp_deadline")
 def test_at_the_deadline_the_reply_is_temporary_and_the_call_goes_on(
     dial: Dialer, tenant: Tenant, sandbox: Sandbox
 ) -> None:

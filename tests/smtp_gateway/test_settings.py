@@ -176,6 +176,7 @@ def test_the_token_endpoint_follows_the_given_address(given: str, endpoint: str)
     assert settings(CAKEMAIL_AUTH_URL=given).auth_url == endpoint
 
 
+@pytest.mark.setting("cakemail_allow_second_sending")
 def test_the_policy_holds_what_the_settings_say() -> None:
     """Each setting of the policy arrives there."""
     policy = settings(

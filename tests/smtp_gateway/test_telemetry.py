@@ -1,8 +1,10 @@
 """Names of metrics, closed labels, and log lines."""
 
+import errno
 import io
 import json
 import logging
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -57,6 +59,31 @@ def test_a_log_line_is_one_json_object_with_its_fields() -> None:
     fields = json.loads(line)
     assert fields["event"] == "message"
     assert (fields["session"], fields["size"], fields["level"]) == ("s1", 3, "info")
+
+
+class BrokenOnce(io.BytesIO):
+    """A stream whose first line cannot be written."""
+
+    broken = True
+
+    def write(self, line: Any) -> int:
+        """See ``io.BytesIO``."""
+        if self.broken:
+            self.broken = False
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(line)
+
+
+def test_a_log_that_cannot_be_written_refuses_no_mail() -> None:
+    """No error for whoever logs; the gap is told as soon as it can be."""
+    stream = BrokenOnce()
+    log = build_log(stream, LogLevel("INFO"))
+    log.info(Event.MESSAGE, size=1)
+    log.info(Event.MESSAGE, size=2)
+    told, line = map(json.loads, stream.getvalue().splitlines())
+    assert (told["event"], told["lines"], told["level"]) == ("log interrupted", 1, "warning")
+    assert "timestamp" in told
+    assert (line["event"], line["size"]) == ("message", 2)
 
 
 def test_a_library_is_heard_without_what_it_was_told() -> None:

@@ -7,8 +7,9 @@ words that nobody else uses, so that a log can be searched for them.
 
 from __future__ import annotations
 
+import base64
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cakemail_sandbox import seed as seeds
@@ -20,7 +21,8 @@ SECRET = "bronze lynx"
 FILE_NAME = "walnut-gate"
 # Of all that clients send and the API answers, none of this may ever stand in a log.
 PRIVATE = (SUBJECT, BODY, SECRET, FILE_NAME, "@example", "@tenant", "ck_pat_", "eyJ")
-PRIVATE_IN_BASE64 = ("dmVsdmV0", "Y3JpbXNvb", "YnJvbnpl")  # the first three, so aligned
+
+SHORTEST_IN_BASE64 = 7  # of what is shorter the few characters would be found by chance
 
 _FIRST_ACCOUNT = 50_000
 _numbers = itertools.count(1)
@@ -85,6 +87,11 @@ class Tenant:
         """The oldest active list of the own account."""
         return self.account + 500_000
 
+    @property
+    def younger_list_id(self) -> int:
+        """Another active list of the own account."""
+        return self.account + 600_000
+
     def accounts(self) -> Iterable[Account]:
         """What the sandbox knows of this customer."""
         for number in (self.account, self.sub_account):
@@ -92,13 +99,16 @@ class Tenant:
                 Sender(id=str(number), name="Shop", email=self.sender),
                 Sender(id=f"9{number}", name="New", email=self.pending_sender, confirmed=False),
             )
-            mailing_list = MailingList(id=number + 500_000, name="Customers", created_on=1)
+            lists = (
+                MailingList(id=number + 600_000, name="News", created_on=2),
+                MailingList(id=number + 500_000, name="Customers", created_on=1),
+            )
             yield Account(
                 id=number,
                 name=f"Tenant {number}",
                 lineage=f"1-{number}",
                 senders=senders,
-                lists=(mailing_list,),
+                lists=lists,
             )
 
 
@@ -167,5 +177,15 @@ def letter(
 
 
 def private_words(log: str) -> list[str]:
-    """What of the customers' words stands in a log."""
-    return [word for word in (*PRIVATE, *PRIVATE_IN_BASE64) if word in log]
+    """What of the customers' words stands in a log, as they are or in base64."""
+    return [word for word in PRIVATE if any(form in log for form in _forms(word))]
+
+
+def _forms(word: str) -> Iterator[str]:
+    """The word, and the characters that it alone decides in base64, wherever it begins there."""
+    yield word
+    if len(word) < SHORTEST_IN_BASE64:
+        return
+    for before, unsure in ((0, 0), (1, 2), (2, 3)):
+        octets = b"\0" * before + word.encode()
+        yield base64.b64encode(octets).decode()[unsure : len(octets) * 8 // 6]

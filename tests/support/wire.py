@@ -131,7 +131,8 @@ class Wire:
         return shown
 
     def _flush(self) -> None:
-        self._socket.sendall(self._outgoing.read())
+        if self._outgoing.pending:
+            self._socket.sendall(self._outgoing.read())
 
     def _fill(self) -> None:
         data = self._socket.recv(65_536)

@@ -215,6 +215,7 @@ def mount(folder: Path, generation: str) -> None:
     swap.replace(folder / "..data")
 
 
+@pytest.mark.trap(32)
 def test_follows_the_swap_of_a_mounted_secret(
     tmp_path: Path, authority: trustme.CA, clock: GivenClock
 ) -> None:
