@@ -278,9 +278,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cakemail_sandbox.demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end after the mail has arrived")
     once = parser.parse_args(arguments).once
-    # Both programs are processes of their own groups: nobody else would end them.
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
+    # Both programs are processes of their own groups: nobody else would end them. SIGINT is set
+    # as well, because a shell lets programs in its background ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     ports = choose_ports()
     with tempfile.TemporaryDirectory(prefix="smtp-gateway-demo-") as name:
         folder = Path(name)

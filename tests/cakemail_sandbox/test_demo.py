@@ -57,7 +57,7 @@ def running_demo(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str
         try:
             yield demo
         finally:
-            demo.kill()
+            demo.terminate()  # it ends its two programs; SIGKILL would leave them behind
 
 
 def read_until(demo: subprocess.Popen[str], words: str) -> str:
