@@ -93,7 +93,7 @@ def test_every_module_says_why_it_exists() -> None:
 def documents() -> list[Path]:
     """Every page of the project."""
     shallow = [*ROOT.glob("*.md"), *(ROOT / ".github").rglob("*.md")]
-    folders = ("docs", "gateway", "operator", "crds", "tests")
+    folders = ("docs", "gateway", "operator", "crds", "manifests", "tests")
     deep = [page for folder in folders for page in (ROOT / folder).rglob("*.md")]
     return [page for page in shallow + deep if "node_modules" not in page.parts]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic.fields import FieldInfo
 
-from smtp_gateway.settings import Settings
+from smtp_gateway.settings import LIVE_NAMES, Settings
 
 README = Path(__file__).parents[1] / "README.md"
 HEAD = ["| variable | default | meaning |", "|---|---|---|"]
@@ -23,6 +23,8 @@ def row(name: str, field: FieldInfo) -> str:
     """The table's row for one setting."""
     default = "**required**" if field.is_required() else shown(field.default)
     meaning = (field.description or "").replace("|", "\\|")
+    if name.upper() in LIVE_NAMES:
+        meaning += " (live)"
     return f"| `{name.upper()}` | {default} | {meaning} |"
 
 
@@ -46,5 +48,5 @@ def test_the_table_has_one_row_for_each_setting_in_the_order_of_the_class() -> N
 
 def test_a_required_setting_and_a_plain_default_look_as_readers_expect() -> None:
     """Two rows written out, so that the table's form itself cannot drift."""
-    assert "| `SMTP_PORT` | `587` | STARTTLS port. |" in written()
+    assert "| `SMTP_PORT` | `587` | STARTTLS port, or `off`. |" in written()
     assert written()[2].startswith("| `CAKEMAIL_API_URL` | **required** | Base address of")

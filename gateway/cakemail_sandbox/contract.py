@@ -16,7 +16,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib.resources import files
 from typing import Any, Final
-from uuid import UUID
 
 from jsonschema import Draft202012Validator, FormatChecker
 from jsonschema.exceptions import ValidationError
@@ -271,8 +270,3 @@ def _described(error: ValidationError, at: list[str | int]) -> Iterator[Problem]
             yield {"loc": [*place, name], "msg": message, "type": kind}
         return
     yield {"loc": place, "msg": message.format(wanted=wanted), "type": kind.format(wanted=wanted)}
-
-
-def uuid_text(value: str) -> str:
-    """The canonical form of a UUID."""
-    return str(UUID(value))

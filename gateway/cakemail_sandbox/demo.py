@@ -8,6 +8,7 @@ whether the mail arrived.
 from __future__ import annotations
 
 import argparse
+import ast
 import contextlib
 import json
 import os
@@ -192,8 +193,8 @@ def send(ports: Ports, folder: Path) -> list[str]:
     return dialogue(done.stderr)
 
 
-_SENT = re.compile(r"^send: b?['\"](.*)['\"]$")
-_REPLY = re.compile(r"^reply: b['\"](.*)['\"]$")
+# What smtplib writes behind these words is a literal of Python.
+_TRACED = re.compile(r"^(send|reply): (b?['\"].*['\"])$")
 
 
 def dialogue(trace: str) -> list[str]:
@@ -201,19 +202,27 @@ def dialogue(trace: str) -> list[str]:
     lines: list[str] = []
     uploading = False
     for entry in trace.splitlines():
-        if sent := _SENT.match(entry):
-            text = sent[1].removesuffix("\\r\\n")
-            if uploading:
-                text = f"(the message, {len(text)} characters, and the final dot)"
-            elif text.upper().startswith("AUTH "):
-                text = " ".join([*text.split()[:2], "(credentials)"])
-            lines.append(f"C: {text}")
-            uploading = False
-        elif reply := _REPLY.match(entry):
-            text = reply[1].removesuffix("\\r\\n")
-            lines.append(f"S: {text}")
+        traced = _TRACED.match(entry)
+        if traced is None:
+            continue
+        text = _text(traced[2])
+        if traced[1] == "reply":
             uploading = text.startswith("354")
+            lines.append(f"S: {text}")
+            continue
+        if uploading:
+            text = f"(the message, {len(text) - 1} octets, and the final dot)"
+        elif text.upper().startswith("AUTH "):
+            text = " ".join([*text.split()[:2], "(credentials)"])
+        lines.append(f"C: {text}")
     return lines
+
+
+def _text(literal: str) -> str:
+    """One line, or the message with its dot, without the line end behind it."""
+    sent: str | bytes = ast.literal_eval(literal)
+    text = sent if isinstance(sent, str) else sent.decode("latin-1")
+    return text.removesuffix("\r\n")
 
 
 def arrived(ports: Ports) -> dict[str, Any]:
@@ -249,17 +258,17 @@ def demonstrate(ports: Ports, folder: Path) -> None:
     say(shown(request))
     if not request["accepted"]:
         raise DemoFailed("the sandbox did not accept the mail")
+    say("\nThe mail arrived.")
 
 
 def keep_open(ports: Ports) -> None:
-    """Leave both running until Ctrl-C or SIGTERM."""
-    say(f"\n   Inbox:    http://127.0.0.1:{ports.sandbox}/")
-    say(f"   SMTP:     localhost:{ports.submission} (STARTTLS), :{ports.submissions} (TLS)")
-    say(f"   Login:    {USER} / {PASSWORD}")
-    say(f"   Metrics:  http://127.0.0.1:{ports.health}/metrics")
-    say("\n   Ctrl-C ends both.")
-    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    """Leave both running until Ctrl-C."""
     with contextlib.suppress(KeyboardInterrupt):
+        say(f"\n   Inbox:    http://127.0.0.1:{ports.sandbox}/")
+        say(f"   SMTP:     localhost:{ports.submission} (STARTTLS), :{ports.submissions} (TLS)")
+        say(f"   Login:    {USER} / {PASSWORD}")
+        say(f"   Metrics:  http://127.0.0.1:{ports.health}/metrics")
+        say("\n   Ctrl-C ends both.")
         signal.pause()
     say("\n   stopping")
 
@@ -269,6 +278,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m cakemail_sandbox.demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end after the mail has arrived")
     once = parser.parse_args(arguments).once
+    # Both programs are processes of their own groups: nobody else would end them. SIGINT is set
+    # as well, because a shell lets programs in its background ignore it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)
     ports = choose_ports()
     with tempfile.TemporaryDirectory(prefix="smtp-gateway-demo-") as name:
         folder = Path(name)
@@ -285,7 +298,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             say("\n   stopped")
             return 130
-    say("\nThe mail arrived.")
     return 0
 
 

@@ -10,10 +10,13 @@ Import order, upper may import lower, never the reverse (held by import-linter):
     ledger | api             what was already sent; the Cakemail API
     email                    pure: message bytes to dataclasses
     telemetry                names of every metric and event
+    live                     settings from a file that changes while running
     settings                 what may not change while running
     policy                   what may
     errors                   the error tree
     utils                    what any project could use
 """
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("cakemail-smtp-gateway")

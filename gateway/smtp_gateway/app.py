@@ -7,8 +7,9 @@ import asyncio
 import os
 import secrets
 import signal
+import ssl
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,10 +30,11 @@ from smtp_gateway.http.app import build_http
 from smtp_gateway.http.health import Health
 from smtp_gateway.http.server import HttpServer
 from smtp_gateway.ledger import InProcessLedger
-from smtp_gateway.policy import PolicyHolder
-from smtp_gateway.preparation import Preparer
+from smtp_gateway.live import LiveFile
+from smtp_gateway.policy import Policy, PolicyHolder
+from smtp_gateway.preparation import Preparer, worker_bytes
 from smtp_gateway.recipients import Recipients
-from smtp_gateway.settings import Settings, from_environment
+from smtp_gateway.settings import Settings, environment, load
 from smtp_gateway.smtp.admission import Cgroup, MemoryBudget
 from smtp_gateway.smtp.authenticator import Authenticator
 from smtp_gateway.smtp.effects import LineEndings, SessionSettings, Timeouts, TlsMode
@@ -41,16 +43,25 @@ from smtp_gateway.smtp.limits import MailRate
 from smtp_gateway.smtp.listener import Listener
 from smtp_gateway.smtp.lockout import Lockout
 from smtp_gateway.smtp.server import ServerLimits, SmtpServer
-from smtp_gateway.telemetry import Event, Log, Metrics, bridge_standard_logging, build_log
+from smtp_gateway.telemetry import (
+    Event,
+    Log,
+    LogLevel,
+    Metrics,
+    bridge_standard_logging,
+    build_log,
+)
 from smtp_gateway.utils.clock import SystemClock
 from smtp_gateway.utils.lag import LagProbe
-from smtp_gateway.utils.memory import physical_bytes, resident_bytes
+from smtp_gateway.utils.memory import physical_bytes, resident_bytes, spare_collector
 from smtp_gateway.utils.stack import stack_of
 from smtp_gateway.utils.tasks import TaskOwner
 from smtp_gateway.utils.tls import CertificateStore, CertificateUnusable, ServerCertificate
 
 EXIT_CONFIGURATION = 2
 STRESSED_LOGIN_SECONDS = 60.0
+HASH_DIGITS = 12  # as many as a metric, a double, holds exactly
+TLS_VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
 LISTENER_KINDS = ("starttls", "implicit")
 
 
@@ -82,12 +93,27 @@ def _task_failed(log: Log, name: str, error: BaseException) -> None:
     log.error(Event.TASK_FAILED, task=name, stack=stack_of(error))
 
 
+def build_trust(settings: Settings) -> ssl.SSLContext:
+    """Whose certificates the API may show.
+
+    Raises:
+        ConfigurationError: the file named in the settings cannot be used.
+    """
+    try:
+        return tls_context(settings.cakemail_ca_path)
+    except ssl.SSLError as error:
+        raise ConfigurationError(["CAKEMAIL_CA_PATH: holds no certificate in PEM form"]) from error
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        raise ConfigurationError([f"CAKEMAIL_CA_PATH: cannot be read: {reason}"]) from error
+
+
 class ApiSide:
     """Everything between an accepted message and the API; made inside the running loop."""
 
     def __init__(self, base: Base) -> None:
         settings, clock, metrics = base.settings, base.clock, base.metrics
-        trust = tls_context(settings.cakemail_ca_path)
+        trust = build_trust(settings)
         url = settings.cakemail_api_url
         self.client = ApiClient(url, settings.auth_url, metrics, tls=trust, clock=clock)
         self.tokens = CredentialStore(self.client, clock, metrics, base.tasks)
@@ -145,6 +171,7 @@ class SmtpSide:
             clock=clock,
             on_loaded=self._certificate_loaded,
             on_refused=self._certificate_refused,
+            minimum=TLS_VERSIONS[settings.tls_min_version],
         )
         self.memory = build_memory(base)
         self.lag = LagProbe(clock, metrics.event_loop_lag.set)
@@ -158,14 +185,14 @@ class SmtpSide:
             log=base.log,
             clock=clock,
             lag=self.lag,
-            limits=ServerLimits(connections=settings.max_connections_per_pod),
-            shown=base.settings.log_client_address.shown,
+            limits=server_limits(base.policies.current),
+            shown=settings.log_client_address.shown,
         )
 
     def _session_settings(self, listener: Listener, session_id: str) -> SessionSettings:
         """What a session is held to, from the policy of this moment."""
         settings, policy = self._base.settings, self._base.policies.current
-        idle = settings.connection_timeout
+        idle = policy.idle_timeout_seconds
         return SessionSettings(
             hostname=settings.smtp_hostname,
             session_id=session_id,
@@ -173,6 +200,7 @@ class SmtpSide:
             line_endings=LineEndings(settings.smtp_line_endings),
             message_size_limit_bytes=policy.message_size_limit_bytes,
             max_recipients=policy.max_recipients,
+            max_messages=policy.messages_per_connection,
             timeouts=Timeouts(
                 before_login_seconds=idle,
                 before_login_stressed_seconds=min(STRESSED_LOGIN_SECONDS, idle),
@@ -188,6 +216,15 @@ class SmtpSide:
     def _certificate_refused(self, reason: str) -> None:
         self._base.metrics.certificate_reload_failures.inc()
         self._base.log.error(Event.CERTIFICATE_REFUSED, reason=reason)
+
+
+def server_limits(policy: Policy) -> ServerLimits:
+    """How many connections the policy allows."""
+    return ServerLimits(
+        connections=policy.max_connections,
+        connections_per_address=policy.connections_per_address,
+        connections_per_login=policy.connections_per_login,
+    )
 
 
 def build_listeners(settings: Settings) -> list[Listener]:
@@ -211,7 +248,8 @@ def build_memory(base: Base) -> MemoryBudget:
     limit = base.settings.smtp_memory_limit or cgroup.limit_bytes()
     return MemoryBudget(
         limit or physical_bytes(),
-        resting_bytes=resident_bytes(),
+        # The worker is no part of any reservation: its largest message stays free for it.
+        resting_bytes=resident_bytes() + worker_bytes(base.settings.message_size_limit),
         in_flight=base.metrics.bytes_in_flight,
         total=base.metrics.memory_budget,
         usage=resident_bytes if base.settings.smtp_memory_limit else cgroup.usage_bytes,
@@ -240,16 +278,43 @@ def build_handler(base: Base, api: ApiSide) -> GatewayHandler:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """What a gateway is started with.
+
+    Attributes:
+        settings: read from ``variables``.
+        variables: the environment; live settings go on top of it.
+        log: where events go.
+        level: of that log.
+    """
+
+    settings: Settings
+    variables: Mapping[str, str]
+    log: Log
+    level: LogLevel
+
+
 class Gateway:
     """The whole program in one loop."""
 
-    def __init__(self, settings: Settings, log: Log) -> None:
-        self._base = build_base(settings, log)
+    def __init__(self, begin: Begin) -> None:
+        settings = begin.settings
+        self._begin = begin
+        self._base = build_base(settings, begin.log)
         self._api = ApiSide(self._base)
         self._smtp = SmtpSide(self._base, self._api)
         self._http = HttpServer(
             build_http(self, self._base.metrics.registry), settings.http_host, settings.http_port
         )
+        self._live: LiveFile | None = None
+        if settings.smtp_live_path is not None:
+            self._live = LiveFile(
+                settings.smtp_live_path,
+                begin.variables,
+                accept=self._accept,
+                on_refused=self._live_refused,
+            )
 
     def health(self) -> Health:
         """See ``http.health.HealthSource``."""
@@ -264,6 +329,7 @@ class Gateway:
                 "api": self._api.breaker.state.name.lower(),
                 "connections": server.connections,
                 "certificate_not_after": self._certificate_end(),
+                "live": "" if self._live is None else self._live.digest,
             },
         )
 
@@ -310,16 +376,33 @@ class Gateway:
             self._smtp.certificates.load()
         except CertificateUnusable as error:
             raise ConfigurationError([f"TLS_CERT_PATH, TLS_KEY_PATH: {error}"]) from error
-        self._check_memory()
-        self._base.tasks.launch(self._api.preparer.start(), name="workers")
+        self._check_memory(self._base.policies.current)
+        if self._live is not None:
+            live = self._live
+            live.load()
+            self._base.metrics.live_hash.set_function(lambda: int(live.digest[:HASH_DIGITS], 16))
+            self._base.tasks.launch(self._live.watch(), name="live settings")
         ports = await self._smtp.server.start()
         self._base.tasks.launch(self._smtp.certificates.watch(), name="certificates")
         self._base.tasks.launch(self._smtp.lag.run(), name="lag")
         self._base.log.info(Event.STARTED, version=__version__, ports=ports)
 
-    def _check_memory(self) -> None:
+    def _accept(self, settings: Settings) -> None:
+        """Live settings: from now on for new sessions and transactions, all at once."""
+        policy = settings.policy()
+        self._check_memory(policy)
+        self._base.policies.current = policy
+        self._smtp.server.limits = server_limits(policy)
+        self._begin.level.change(settings.log_level)
+        self._base.log.info(Event.LIVE_LOADED)
+
+    def _live_refused(self, problems: list[str]) -> None:
+        self._base.metrics.live_reload_failures.inc()
+        self._base.log.error(Event.LIVE_REFUSED, problems=problems)
+
+    def _check_memory(self, policy: Policy) -> None:
         """A message of the announced size must fit, or its client would hear 452 for ever."""
-        limit = self._base.policies.current.message_size_limit_bytes
+        limit = policy.message_size_limit_bytes
         room = self._smtp.memory.largest_message_bytes
         if room < limit:
             raise ConfigurationError(
@@ -346,13 +429,15 @@ class Gateway:
         )
 
 
-async def serve(settings: Settings, log: Log) -> None:
+async def serve(begin: Begin) -> None:
     """Run a gateway until SIGTERM or SIGINT; a second signal changes nothing (smtp-server 4.8)."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await Gateway(settings, log).run(stop)
+    gateway = Gateway(begin)
+    spare_collector()
+    await gateway.run(stop)
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
@@ -371,16 +456,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=__version__)
     chosen = parser.parse_args(arguments)
     try:
-        settings, notes = from_environment()
+        variables = environment()
+        settings, notes = load(variables)
         if chosen.check:
             sys.stdout.write("\n".join([*settings.lines(), *(f"# {note}" for note in notes), ""]))
             return 0
-        log = build_log(sys.stdout.buffer, settings.log_level)
+        level = LogLevel(settings.log_level)
+        log = build_log(sys.stdout.buffer, level)
         bridge_standard_logging(log)
         for note in notes:
             log.info(Event.SETTINGS_NOTED, note=note)
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            runner.run(serve(settings, log))
+            runner.run(serve(Begin(settings, variables, log, level)))
     except ConfigurationError as error:
         sys.stderr.write("\n".join([*error.problems, ""]))
         return EXIT_CONFIGURATION

@@ -48,6 +48,11 @@ class Policy:
         message_size_limit_bytes: as sent over SMTP; the value of SIZE in EHLO.
         max_recipients: per message; the value of LIMITS RCPTMAX in EHLO.
         postmaster: where `RCPT TO:<Postmaster>` goes; empty refuses it.
+        max_connections: at once, in this process.
+        connections_per_address: at once from one client; 0 means no limit.
+        connections_per_login: at once with one credential; 0 means no limit.
+        messages_per_connection: before the client has to connect again.
+        idle_timeout_seconds: of a client, and of one that does not log in.
     """
 
     email_type: EmailType = EmailType.TRANSACTIONAL
@@ -61,6 +66,11 @@ class Policy:
     message_size_limit_bytes: int = 26_214_400
     max_recipients: int = 100
     postmaster: str = ""
+    max_connections: int = 1000
+    connections_per_address: int = 0
+    connections_per_login: int = 0
+    messages_per_connection: int = 1000
+    idle_timeout_seconds: float = 300
 
 
 class PolicyHolder:

@@ -4,10 +4,8 @@ Parsing 25 MB holds the loop for half a second and a thread would not help, as t
 keeps the loop waiting all the same (performance 7). So a large message goes to another process.
 What the worker needs is imported here and nothing else of the gateway is: no HTTP, no metrics.
 
-Measured with 25 MB (2 vCPU shared with other work, CPython 3.11), wall time, a probe of 5 ms: over
-60 messages handing over and taking back delayed the loop by 1 to 39 ms, median 7, most for the
-first message of a process; one earlier sample of 91 ms is not explained. The bound is 50 ms
-(performance 4, P4).
+Measured beside 50 clients with small mail: no delay of the loop held more than 39 ms of the
+process's CPU; the bound is 50 ms (performance 4, P4; figures: docs/performance.md).
 """
 
 from __future__ import annotations
@@ -17,6 +15,7 @@ import hashlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -35,6 +34,13 @@ INLINE_BYTES = 262_144  # smtp-server 4.7: above 256 KB off the loop
 WORKER_SECONDS = 40
 """A worker busy with one message for longer is taken for hung and ends itself; less than the
 message's deadline, far more than 25 MB needs."""
+
+WORKER_NICENESS = 5
+"""On one core the worker would take half of it from the loop that everybody waits for; now a
+quarter (sched(7)): large mail waits longer, small mail does not."""
+
+WORKER_RESTING_BYTES = 36_000_000  # an interpreter with the reading of mail, and its tracker
+WORKER_COPIES = 4  # of the message it reads: raw, decoded, encoded, on its way
 
 WAITING_PER_WORKER = 8
 """Large messages that may wait for a worker; beyond it the client is asked to come again."""
@@ -79,6 +85,11 @@ def prepare(content: bytes, policy: Policy, message_id_domain: str) -> Prepared:
 Work = Callable[[bytes, Policy, str], Prepared]
 
 
+def worker_bytes(message_bytes: int) -> int:
+    """What one worker may hold while it reads the largest message (docs/performance.md)."""
+    return WORKER_RESTING_BYTES + WORKER_COPIES * message_bytes
+
+
 class Preparer:
     """Prepares messages, small ones here, large ones in worker processes.
 
@@ -108,11 +119,6 @@ class Preparer:
     def outside(self) -> int:
         """Large messages with the workers now, waiting ones included."""
         return self._outside
-
-    async def start(self) -> None:
-        """Start the workers, so that the first large message does not wait for an interpreter."""
-        warm = [self._running_pool().submit(os.getpid) for _ in range(self._workers)]
-        await asyncio.gather(*map(asyncio.wrap_future, warm))
 
     async def prepare(
         self, content: bytes, policy: Policy, *, timeout_seconds: float | None = None
@@ -146,7 +152,7 @@ class Preparer:
         try:
             future = pool.submit(_work_guarded, self._work, content, policy, self._domain)
             return await asyncio.wrap_future(future)
-        except BrokenProcessPool as error:
+        except (BrokenProcessPool, OSError) as error:  # an OSError is of the pipe to the worker
             self._discard(pool)
             raise InternalError("a parsing worker died") from error
 
@@ -175,13 +181,14 @@ class Preparer:
 def _unblock_feeder(pool: ProcessPoolExecutor) -> None:
     """Let the thread end that was writing a message to a worker which has died.
 
-    Until CPython 3.11.4 the pool left the reading end of its pipe open here, so a message larger
+    Before CPython 3.11.5 the pool left the reading end of its pipe open here, so a message larger
     than the pipe kept that thread, and with it the process at its exit, for ever
-    (python/cpython#94777). Later versions have closed it already, and nothing is left to do.
+    (python/cpython#94777). Later versions close it themselves, and a second close would hit
+    whatever has the number by then.
     """
-    queue = getattr(pool, "_call_queue", None)  # no public way leads there
-    if queue is not None and not queue._reader.closed:  # noqa: SLF001
-        queue._reader.close()  # noqa: SLF001
+    queue = vars(pool)["_call_queue"]  # no public way leads there; None once it is shut down
+    if sys.version_info < (3, 11, 5) and queue is not None:
+        vars(queue)["_reader"].close()
 
 
 def _work_guarded(work: Work, content: bytes, policy: Policy, domain: str) -> Prepared:
@@ -196,6 +203,7 @@ def _work_guarded(work: Work, content: bytes, policy: Policy, domain: str) -> Pr
 def _begin_worker() -> None:
     """In a new worker: leave Ctrl-C to the gateway, and do not outlive it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.nice(WORKER_NICENESS)
     gateway = multiprocessing.parent_process()
     if gateway is not None:
         threading.Thread(target=_end_with, args=(gateway.sentinel,), daemon=True).start()

@@ -59,8 +59,8 @@ Outcome = Accepted | GatewayError
 class Lookups(Protocol):
     """The look-ups that delivery needs; see ``smtp_gateway.api.lookups``."""
 
-    async def account(self, login: Login, wanted: int | None) -> int | None: ...  # noqa: D102
-    async def sender(  # noqa: D102
+    async def account(self, login: Login, wanted: int | None) -> int | None: ...  # noqa: D102  # see there
+    async def sender(  # noqa: D102  # see there
         self,
         login: Login,
         account: int | None,
@@ -68,9 +68,9 @@ class Lookups(Protocol):
         sender_id: str | None = None,
         fallback: str | None = None,
     ) -> str: ...
-    def forget_sender(self, login: Login, account: int | None, sender_id: str) -> None: ...  # noqa: D102
-    async def mailing_list(self, login: Login, account: int | None) -> int | None: ...  # noqa: D102
-    async def find_submitted(  # noqa: D102
+    def forget_sender(self, login: Login, account: int | None, sender_id: str) -> None: ...  # noqa: D102  # see there
+    async def mailing_list(self, login: Login, account: int | None) -> int | None: ...  # noqa: D102  # see there
+    async def find_submitted(  # noqa: D102  # see there
         self,
         login: Login,
         account: int | None,
@@ -247,6 +247,8 @@ class Recipients:
             ),
             payload=errand.payload,
             deadline=errand.deadline,
+            session_id=errand.session_id,
+            message_id=errand.submission_id,
         )
 
     async def _search(self, recipient: Recipient, before: Entry, errand: Errand) -> str | None:

@@ -13,13 +13,16 @@ import platform
 import re
 from collections.abc import Mapping
 from enum import StrEnum
+from io import StringIO
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic.config import JsonDict
 
 from smtp_gateway.errors import ConfigurationError
 from smtp_gateway.policy import EmailType, InlineImages, Policy, Tracking
@@ -35,6 +38,10 @@ _SERVICE_LINK_VALUE = re.compile(r"^(tcp|udp)://")
 
 Network = IPv4Network | IPv6Network
 SHOWN_PREFIX_BITS = {4: 24, 6: 64}  # of a client's address, where logs show its network
+
+
+# What a file may change while the gateway runs; see ``SMTP_LIVE_PATH``.
+LIVE: Final[JsonDict] = {"live": True}
 
 
 class ClientAddressLog(StrEnum):
@@ -77,6 +84,10 @@ def _words(value: object) -> object:
     return value
 
 
+def _off(value: object) -> object:
+    return None if isinstance(value, str) and value.strip().lower() == "off" else value
+
+
 def _networks(value: object) -> object:
     words = _words(value)
     if not isinstance(words, list):
@@ -89,6 +100,7 @@ def _networks(value: object) -> object:
 
 Url = Annotated[str, BeforeValidator(_url)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+PortOrOff = Annotated[Port | None, BeforeValidator(_off)]
 Ports = Annotated[tuple[Port, ...], BeforeValidator(_words)]
 Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
 Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
@@ -111,32 +123,42 @@ class Settings(BaseModel):
         description="Token endpoint. Empty: `{CAKEMAIL_API_URL}/token`.",
     )
     cakemail_ca_path: Path | None = Field(
-        default=None, description="CA certificates for the API, PEM. Empty: the system's."
+        default=None, description="Further CA certificates for the API, PEM."
     )
     cakemail_list_id: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="List for messages that name none. Empty: discovered."
+        json_schema_extra=LIVE,
+        default=None,
+        description="List for messages that name none. Empty: discovered.",
     )
     cakemail_email_type: EmailType = Field(
+        json_schema_extra=LIVE,
         default=EmailType.TRANSACTIONAL,
         description="`transactional` or `marketing`, for messages that do not say.",
     )
     cakemail_fallback_sender_id: Annotated[str, Field(min_length=1)] | None = Field(
+        json_schema_extra=LIVE,
         default=None,
         description="Sender for messages whose From is no confirmed sender. Empty: refused.",
     )
-    cakemail_tags: Tags = Field(default=(), description="Tags added to every message.")
-    cakemail_track_opens: bool = Field(default=False, description="Track opens unless told.")
+    cakemail_tags: Tags = Field(
+        json_schema_extra=LIVE, default=(), description="Tags added to every message."
+    )
+    cakemail_track_opens: bool = Field(
+        json_schema_extra=LIVE, default=False, description="Track opens unless told."
+    )
     cakemail_track_clicks_html: bool = Field(
-        default=False, description="Track clicks in html unless told."
+        json_schema_extra=LIVE, default=False, description="Track clicks in html unless told."
     )
     cakemail_track_clicks_text: bool = Field(
-        default=False, description="Track clicks in plain text unless told."
+        json_schema_extra=LIVE, default=False, description="Track clicks in plain text unless told."
     )
     cakemail_inline_images: InlineImages = Field(
+        json_schema_extra=LIVE,
         default=InlineImages.ATTACH,
         description="`attach` images shown by content id, or `refuse` the message.",
     )
     cakemail_allow_second_sending: bool = Field(
+        json_schema_extra=LIVE,
         default=False,
         description="Send again after an unconfirmed attempt that cannot be looked up.",
     )
@@ -147,10 +169,16 @@ class Settings(BaseModel):
     smtp_hostname: Annotated[str, Field(pattern=r"^[A-Za-z0-9.\-_\[\]:]{1,255}$")] = Field(
         default_factory=platform.node, description="Name in the greeting. Default: the machine's."
     )
-    smtp_port: Port = Field(default=587, description="STARTTLS port.")
-    smtps_port: Port | None = Field(default=None, description="Implicit TLS port. Empty: off.")
+    smtp_port: PortOrOff = Field(default=587, description="STARTTLS port, or `off`.")
+    smtps_port: PortOrOff = Field(default=None, description="Implicit TLS port. Empty: off.")
     smtp_extra_ports: Ports = Field(
         default=(), description="Further STARTTLS ports, such as `25,2525`."
+    )
+    smtps_extra_ports: Ports = Field(default=(), description="Further implicit TLS ports.")
+    smtp_live_path: Path | None = Field(
+        default=None,
+        description="File in the form of `.env` with the settings marked `live`, read again when "
+        "it changes. Empty: none.",
     )
     smtp_proxy_peers: Networks = Field(
         default=(),
@@ -164,10 +192,25 @@ class Settings(BaseModel):
         default="normalize", description="`normalize` or `strict`: what a bare LF in DATA gets."
     )
     smtp_max_recipients: Annotated[int, Field(ge=1, le=1000)] = Field(
-        default=100, description="Recipients per message."
+        json_schema_extra=LIVE, default=100, description="Recipients per message."
+    )
+    smtp_connections_per_address: Annotated[int, Field(ge=0)] = Field(
+        json_schema_extra=LIVE,
+        default=0,
+        description="Connections at once from one address; 0: no limit.",
+    )
+    smtp_connections_per_login: Annotated[int, Field(ge=0)] = Field(
+        json_schema_extra=LIVE,
+        default=0,
+        description="Connections at once with one user name and password; 0: no limit.",
+    )
+    smtp_messages_per_connection: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        json_schema_extra=LIVE, default=1000, description="Messages on one connection."
     )
     smtp_postmaster: Annotated[str, Field(pattern=r"^$|^[^@\s]+@[^@\s]+$")] = Field(
-        default="", description="Where mail to `Postmaster` without a domain goes. Empty: refused."
+        json_schema_extra=LIVE,
+        default="",
+        description="Where mail to `Postmaster` without a domain goes. Empty: refused.",
     )
     smtp_deadline: Annotated[float, Field(gt=0, le=110)] = Field(
         default=50, description="Seconds from the final dot to the reply."
@@ -189,24 +232,33 @@ class Settings(BaseModel):
     tls_key_path: Path = Field(
         default=Path("/etc/smtp-gateway/tls/tls.key"), description="Private key, PEM."
     )
+    tls_min_version: Literal["1.2", "1.3"] = Field(
+        default="1.2", description="Least TLS version of clients: `1.2` or `1.3`."
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        default="INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."
+        json_schema_extra=LIVE, default="INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."
     )
     log_client_address: ClientAddressLog = Field(
         default=ClientAddressLog.FULL,
         description="`full`, `network` (/24, /64) or `none` of a client's address in logs.",
     )
     rate_limit_per_ip: Annotated[int, Field(ge=0)] = Field(
-        default=100, description="Mails a minute from one address; 0: no limit."
+        json_schema_extra=LIVE,
+        default=100,
+        description="Mails a minute from one address; 0: no limit.",
     )
     max_connections_per_pod: Annotated[int, Field(ge=1)] = Field(
-        default=1000, description="Connections at once."
+        json_schema_extra=LIVE, default=1000, description="Connections at once."
     )
     connection_timeout: Seconds = Field(
-        default=300, description="Seconds a client may be idle, and may take to log in."
+        json_schema_extra=LIVE,
+        default=300,
+        description="Seconds a client may be idle, and may take to log in.",
     )
     message_size_limit: Annotated[int, Field(ge=65_536, le=1_073_741_824)] = Field(
-        default=26_214_400, description="Bytes of one message as sent over SMTP."
+        json_schema_extra=LIVE,
+        default=26_214_400,
+        description="Bytes of one message as sent over SMTP.",
     )
 
     @model_validator(mode="before")
@@ -230,6 +282,8 @@ class Settings(BaseModel):
         ports = [*self.smtp_ports, *self.tls_ports, self.http_port]
         doubled = sorted({port for port in ports if ports.count(port) > 1})
         found = [f"port {port} is named twice" for port in doubled]
+        if len(ports) == 1:
+            found.append("SMTP_PORT is off and no other SMTP port is named")
         stray = sorted(set(self.smtp_proxy_ports) - set(ports[:-1]))
         found += [f"SMTP_PROXY_PORTS names {port}, which no listener has" for port in stray]
         if self.smtp_proxy_ports and not self.smtp_proxy_peers:
@@ -245,12 +299,14 @@ class Settings(BaseModel):
     @property
     def smtp_ports(self) -> tuple[int, ...]:
         """All STARTTLS ports."""
-        return (self.smtp_port, *self.smtp_extra_ports)
+        first = () if self.smtp_port is None else (self.smtp_port,)
+        return (*first, *self.smtp_extra_ports)
 
     @property
     def tls_ports(self) -> tuple[int, ...]:
         """All implicit TLS ports."""
-        return (self.smtps_port,) if self.smtps_port is not None else ()
+        first = () if self.smtps_port is None else (self.smtps_port,)
+        return (*first, *self.smtps_extra_ports)
 
     @property
     def auth_url(self) -> str:
@@ -282,11 +338,18 @@ class Settings(BaseModel):
             message_size_limit_bytes=self.message_size_limit,
             max_recipients=self.smtp_max_recipients,
             postmaster=self.smtp_postmaster,
+            max_connections=self.max_connections_per_pod,
+            connections_per_address=self.smtp_connections_per_address,
+            connections_per_login=self.smtp_connections_per_login,
+            messages_per_connection=self.smtp_messages_per_connection,
+            idle_timeout_seconds=self.connection_timeout,
         )
 
     def lines(self) -> list[str]:
         """``NAME=value`` for every setting in effect. None of them is a secret."""
-        shown = dict(self) | {"cakemail_auth_url": self.auth_url}
+        shown: dict[str, object] = dict(self) | {"cakemail_auth_url": self.auth_url}
+        if self.smtp_port is None:
+            shown["smtp_port"] = "off"
         return [f"{name.upper()}={_shown(value)}" for name, value in shown.items()]
 
 
@@ -300,10 +363,54 @@ def _shown(value: object) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def from_environment(env_file: Path = Path(".env")) -> tuple[Settings, list[str]]:
-    """Read the process environment over ``.env``; see ``load``."""
-    in_file = {k: v for k, v in dotenv_values(env_file).items() if v is not None}
-    return load(in_file | dict(os.environ))  # noqa: TID251  # the only reader
+LIVE_NAMES: Final = frozenset(
+    name.upper() for name, field in Settings.model_fields.items() if field.json_schema_extra == LIVE
+)
+
+
+def environment(env_file: Path = Path(".env")) -> dict[str, str]:
+    """The variables of the process over those of ``.env``.
+
+    Raises:
+        ConfigurationError: a line of the file cannot be read.
+    """
+    return file_variables(env_file) | dict(os.environ)  # noqa: TID251  # the only reader
+
+
+def live(variables: Mapping[str, str], path: Path) -> Settings:
+    """Settings with what the live file says on top.
+
+    Raises:
+        ConfigurationError: the file is missing or unreadable, names a setting that cannot change
+            while the gateway runs, or gives one a wrong value.
+    """
+    if not path.is_file():
+        raise ConfigurationError([f"{path}: there is no such file"])
+    given = file_variables(path)
+    fixed = sorted(given.keys() - LIVE_NAMES)
+    if fixed:
+        raise ConfigurationError([f"{path}: {name} cannot change here" for name in fixed])
+    return load({**variables, **given})[0]
+
+
+def file_variables(path: Path) -> dict[str, str]:
+    """Variables of a ``.env`` file; what is no file (a virtual environment, say) holds none."""
+    if not path.is_file():
+        return {}
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError([f"{path}: cannot be read as UTF-8 text"]) from error
+    # The library leaves these lines out with no more than a warning.
+    problems = [
+        f"{path}: line {binding.original.line} is not NAME=value"
+        for binding in parse_stream(StringIO(text))
+        if binding.error or (binding.key is not None and binding.value is None)
+    ]
+    if problems:
+        raise ConfigurationError(problems)
+    found = dotenv_values(stream=StringIO(text))
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def load(variables: Mapping[str, str]) -> tuple[Settings, list[str]]:

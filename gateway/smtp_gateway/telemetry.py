@@ -8,9 +8,9 @@ nothing up: ``metrics.emails_received["accepted"].inc()``.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from enum import StrEnum
-from typing import Any, BinaryIO, Generic, Protocol, TypeVar
+from typing import Any, BinaryIO, Generic, Protocol, TypeVar, cast
 
 import orjson
 import structlog
@@ -23,6 +23,7 @@ from prometheus_client import (
 )
 
 from smtp_gateway.utils.stack import stack_of
+from smtp_gateway.utils.streams import SteadyStream
 
 M = TypeVar("M", Counter, Gauge, Histogram)
 
@@ -204,6 +205,12 @@ class Metrics:
         self.certificate_reload_failures = Counter(
             "smtp_certificate_reload_failures_total", "New pairs that were unusable.", registry=r
         )
+        self.live_reload_failures = Counter(
+            "smtp_live_reload_failures_total", "New live settings that were unusable.", registry=r
+        )
+        self.live_hash = Gauge(
+            "smtp_live_hash", "First 48 bits of the SHA-256 of the live file in use.", registry=r
+        )
         self.draining = Gauge("smtp_draining", "1 while shutting down.", registry=r)
 
 
@@ -224,36 +231,72 @@ class Event(StrEnum):
     CERTIFICATE_LOADED = "certificate loaded"
     CERTIFICATE_REFUSED = "certificate refused"
     BREAKER_CHANGED = "breaker changed"
+    LIVE_LOADED = "live settings loaded"
+    LIVE_REFUSED = "live settings refused"
     SETTINGS_NOTED = "settings noted"
     LATE_OUTCOME = "late outcome"
     LIBRARY = "library message"
+    LOG_INTERRUPTED = "log interrupted"
 
 
 class Log(Protocol):
     """The part of a bound structlog logger that the gateway uses."""
 
-    def bind(self, **fields: Any) -> Log: ...  # noqa: D102  # structlog's own
-    def debug(self, event: str, **fields: Any) -> None: ...  # noqa: D102
-    def info(self, event: str, **fields: Any) -> None: ...  # noqa: D102
-    def warning(self, event: str, **fields: Any) -> None: ...  # noqa: D102
-    def error(self, event: str, **fields: Any) -> None: ...  # noqa: D102
+    def bind(self, **fields: Any) -> Log: ...  # noqa: D102  # structlog's
+    def debug(self, event: str, **fields: Any) -> None: ...  # noqa: D102  # structlog's
+    def info(self, event: str, **fields: Any) -> None: ...  # noqa: D102  # structlog's
+    def warning(self, event: str, **fields: Any) -> None: ...  # noqa: D102  # structlog's
+    def error(self, event: str, **fields: Any) -> None: ...  # noqa: D102  # structlog's
 
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
 
 
-def build_log(stream: BinaryIO, level: str) -> Log:
-    """JSON lines through orjson straight to ``stream``: 7 us each, 20 through the stdlib bridge."""
+class LogLevel:
+    """The least level that is written; may change while the program runs."""
+
+    def __init__(self, level: str) -> None:
+        self.change(level)
+
+    def change(self, level: str) -> None:
+        """From now on; one of ``LEVELS``."""
+        self._least = LEVELS[level]
+
+    def __call__(
+        self, _logger: object, name: str, fields: MutableMapping[str, Any]
+    ) -> MutableMapping[str, Any]:
+        """Drop a line below the level; structlog's form of a processor."""
+        if LEVELS[name.upper()] < self._least:
+            raise structlog.DropEvent
+        return fields
+
+
+_STAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
+
+
+def build_log(stream: BinaryIO, level: LogLevel) -> Log:
+    """JSON lines through orjson straight to ``stream``: 7 us each, 20 through the stdlib bridge.
+
+    A stream that fails is never an error of whoever logs.
+    """
+    steady = SteadyStream(stream, _interrupted)
     log: Log = structlog.wrap_logger(
-        structlog.BytesLogger(stream),
+        structlog.BytesLogger(cast("BinaryIO", steady)),
         processors=[
+            level,
             structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            _STAMP,
             structlog.processors.JSONRenderer(serializer=_dump),
         ],
-        wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
+        wrapper_class=structlog.make_filtering_bound_logger(LEVELS["DEBUG"]),
     )
     return log
+
+
+def _interrupted(lines: int) -> bytes:
+    """The line that says that others are missing, or came late."""
+    fields = {"lines": lines, "event": Event.LOG_INTERRUPTED, "level": "warning"}
+    return _dump(dict(_STAMP(None, "warning", fields))) + b"\n"
 
 
 def _dump(fields: dict[str, Any], **_: Callable[[Any], Any]) -> bytes:

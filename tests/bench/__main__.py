@@ -20,13 +20,15 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from cakemail_sandbox.certificate import write_self_signed
-from tests.bench.message import message
+from tests.bench.lag import LagWatch
+from tests.bench.message import large_message, message
 from tests.bench.processes import pinned, use
 from tests.support.gateway import free_ports
 
@@ -35,6 +37,11 @@ GATEWAY_CORE, LOAD_CORE = 0, 1
 API_DELAY = "50ms"
 WARM_UP = 10  # a tenth of the count, before anything is measured
 START_SECONDS, RUN_SECONDS = 30, 540
+ALLOCATOR = {  # as in Dockerfile.gateway
+    "MALLOC_ARENA_MAX": "2",
+    "MALLOC_MMAP_THRESHOLD_": "262144",
+    "MALLOC_TRIM_THRESHOLD_": "1048576",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +92,8 @@ def api_double(load: Path, folder: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def gateway(api_url: str, folder: Path) -> Iterator[tuple[int, int]]:
-    """A fresh gateway on its own core; yields its process number and its port."""
+def gateway(api_url: str, folder: Path) -> Iterator[tuple[int, int, int]]:
+    """A fresh gateway on its own core; yields its process number, its port, its HTTP port."""
     port, http_port = free_ports(2)
     variables = {
         "CAKEMAIL_API_URL": api_url,
@@ -105,13 +112,13 @@ def gateway(api_url: str, folder: Path) -> Iterator[tuple[int, int]]:
     with (folder / "gateway.log").open("ab") as log:
         program = subprocess.Popen(
             pinned([sys.executable, "-m", "smtp_gateway"], GATEWAY_CORE),
-            env={"PATH": os.defpath} | variables,
+            env={"PATH": os.defpath} | ALLOCATOR | variables,
             stdout=log,
             stderr=log,
         )
     try:
         wait_listening(program, port, folder / "gateway.log")
-        yield program.pid, port
+        yield program.pid, port, http_port
     finally:
         program.terminate()
         program.wait(START_SECONDS)
@@ -127,10 +134,12 @@ def wait_listening(program: subprocess.Popen[bytes], port: int, log: Path) -> No
     sys.exit(f"bench: the gateway did not start\n{log.read_text(encoding='utf-8')}")
 
 
-def send(load: Path, folder: Path, port: int, shape: Shape, count: int) -> dict[str, Any]:
+def send(
+    load: Path, folder: Path, port: int, shape: Shape, count: int, file: str = "message"
+) -> dict[str, Any]:
     """One run of the generator; its report."""
     command = [str(load), "send", "-address", f"localhost:{port}", "-ca", str(folder / "tls.crt")]
-    command += ["-message", str(folder / "message"), "-clients", str(shape.clients)]
+    command += ["-message", str(folder / file), "-clients", str(shape.clients)]
     command += ["-count", str(count), "-per-connection", str(shape.per_connection)]
     done = subprocess.run(
         pinned(command, LOAD_CORE), capture_output=True, text=True, check=True, timeout=RUN_SECONDS
@@ -141,7 +150,7 @@ def send(load: Path, folder: Path, port: int, shape: Shape, count: int) -> dict[
 
 def measure(load: Path, folder: Path, api_url: str, shape: Shape) -> dict[str, Any]:
     """One row: a fresh gateway, a warm-up, then the measured run."""
-    with gateway(api_url, folder) as (pid, port):
+    with gateway(api_url, folder) as (pid, port, _):
         send(load, folder, port, shape, max(shape.count // WARM_UP, shape.clients))
         before = use(pid)
         report = send(load, folder, port, shape, shape.count)
@@ -167,6 +176,30 @@ def show(shape: Shape, rows: list[dict[str, Any]]) -> None:
     )
 
 
+SMALL = Shape("50 clients with small mail", 50, 100, 4000)
+LARGE = Shape("2 clients with 25 MB", 2, 1, 10)
+
+
+def measure_large(load: Path, folder: Path, api_url: str) -> None:
+    """Small mail alone, then beside large mail: its p99, and how late the loop ran."""
+    (folder / "large").write_bytes(large_message())
+    with gateway(api_url, folder) as (pid, port, http_port):
+        send(load, folder, port, SMALL, SMALL.count // WARM_UP)
+        with LagWatch(http_port) as alone:
+            before = send(load, folder, port, SMALL, SMALL.count)
+        with LagWatch(http_port) as beside, ThreadPoolExecutor(1) as thread:
+            large = thread.submit(send, load, folder, port, LARGE, LARGE.count, "large")
+            mixed = send(load, folder, port, SMALL, SMALL.count)
+            larges = large.result()
+        peak = use(pid).peak_bytes / 1e6
+    print("\n| small mail, 50 clients | p99 ms | worst lag of the loop ms | failed |")
+    print("|---|---|---|---|")
+    print(f"| alone | {before['p99_ms']:.0f} | {alone.worst_ms:.0f} | {before['failed']} |")
+    failed = mixed["failed"] + larges["failed"]
+    print(f"| beside 25 MB | {mixed['p99_ms']:.0f} | {beside.worst_ms:.0f} | {failed} |")
+    print(f"\n{larges['accepted']} large mails, p99 {larges['p99_ms']:.0f} ms, peak {peak:.0f} MB")
+
+
 def conditions() -> str:
     """What the figures depend on."""
     processor = next(
@@ -189,20 +222,27 @@ def main() -> None:
     """Print the report."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument(
+        "--large", action="store_true", help="25 MB beside small mail, nothing else"
+    )
     parser.add_argument("--rounds", type=int, help="rounds, interleaved (default 3, quick 1)")
     chosen = parser.parse_args()
     if not Path("/proc/self/stat").exists():
         sys.exit("bench: CPU and memory are read from /proc, which this system does not have")
     rounds = chosen.rounds or (1 if chosen.quick else 3)
     print(f"{conditions()}; rounds: {rounds}\n")
-    print("| shape | CPU ms per mail, median (range) | mails/s | p99 ms | peak RSS MB |")
-    print("|---|---|---|---|---|", flush=True)
+    if not chosen.large:
+        print("| shape | CPU ms per mail, median (range) | mails/s | p99 ms | peak RSS MB |")
+        print("|---|---|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory(prefix="smtp-gateway-bench-") as name:
         folder = Path(name)
         write_self_signed(folder / "tls.crt", folder / "tls.key", names=("localhost",))
         (folder / "message").write_bytes(message())
         load = build_load(folder)
         with api_double(load, folder) as api_url:
+            if chosen.large:
+                measure_large(load, folder, api_url)
+                return
             wanted = shapes(quick=chosen.quick)
             rows: dict[str, list[dict[str, Any]]] = {shape.name: [] for shape in wanted}
             for _ in range(rounds):

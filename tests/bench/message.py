@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 HEADERS = (
     "From: Bench <bench@example.com>",
     "To: a@example.org",
@@ -33,3 +35,31 @@ def message() -> bytes:
         + "--==bench==--\r\n.\r\n"
     )
     return text.encode("ascii")
+
+
+LARGE_HEAD = """\
+From: Bench <bench@example.com>
+To: a@example.org
+Subject: The plans
+Message-ID: <NUMBER@bench.example.com>
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary="==bench=="
+
+--==bench==
+Content-Type: text/plain
+
+They are attached.
+--==bench==
+Content-Type: application/pdf; name="plans.pdf"
+Content-Disposition: attachment; filename="plans.pdf"
+Content-Transfer-Encoding: base64
+
+"""
+LARGE_BYTES = 18_000_000  # as base64 in lines with CRLF: 24.6 MB, below the announced limit
+
+
+def large_message() -> bytes:
+    """A message near the size limit, with its final dot."""
+    octets = bytes(range(256)) * (LARGE_BYTES // 256)
+    text = LARGE_HEAD.encode("ascii") + base64.encodebytes(octets) + b"--==bench==--\n.\n"
+    return text.replace(b"\n", b"\r\n")

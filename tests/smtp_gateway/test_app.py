@@ -6,13 +6,16 @@ import asyncio
 import os
 import signal
 import socket
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from smtp_gateway.app import main, serve
+from smtp_gateway.app import Begin, main, serve
+from smtp_gateway.errors import ConfigurationError
 from smtp_gateway.settings import load
-from smtp_gateway.telemetry import Event
+from smtp_gateway.telemetry import Event, LogLevel
 from smtp_gateway.utils.tasks import TaskOwner
 from tests.support.fakes import FakeLog
 from tests.support.gateway import free_ports, make_certificates
@@ -68,12 +71,16 @@ def test_wrong_settings_are_told_and_end_the_start_with_2(
     ]
 
 
+def begin(variables: dict[str, str], log: FakeLog) -> Begin:
+    """A start with these variables."""
+    return Begin(load(variables)[0], variables, log, LogLevel("INFO"))
+
+
 async def refused(variables: dict[str, str]) -> list[str]:
     """The lines with which a start ends that cannot be."""
-    with pytest.raises(Exception, match=r"\w") as caught:
-        await serve(load(variables)[0], FakeLog())
-    problems: list[str] = getattr(caught.value, "problems", [repr(caught.value)])
-    return problems
+    with pytest.raises(ConfigurationError) as caught:
+        await serve(begin(variables, FakeLog()))
+    return caught.value.problems
 
 
 async def test_no_port_opens_without_a_certificate(variables: dict[str, str]) -> None:
@@ -97,6 +104,18 @@ async def test_a_taken_health_port_is_named(variables: dict[str, str]) -> None:
     assert line == f"cannot listen on 127.0.0.1:{variables['HTTP_PORT']}: Address already in use"
 
 
+async def test_an_unusable_ca_file_is_named(variables: dict[str, str], tmp_path: Path) -> None:
+    """The API could not be verified; a start without its CA would only fail later."""
+    missing, empty = tmp_path / "none.pem", tmp_path / "empty.pem"
+    empty.write_bytes(b"")
+    assert await refused(variables | {"CAKEMAIL_CA_PATH": str(missing)}) == [
+        "CAKEMAIL_CA_PATH: cannot be read: No such file or directory"
+    ]
+    assert await refused(variables | {"CAKEMAIL_CA_PATH": str(empty)}) == [
+        "CAKEMAIL_CA_PATH: holds no certificate in PEM form"
+    ]
+
+
 async def test_a_message_limit_beyond_memory_is_refused(variables: dict[str, str]) -> None:
     """A client must not hear 452 for ever for a size that was announced."""
     (line,) = await refused(
@@ -105,22 +124,49 @@ async def test_a_message_limit_beyond_memory_is_refused(variables: dict[str, str
     assert line.startswith("MESSAGE_SIZE_LIMIT: memory has room for ")
 
 
-async def test_sigterm_ends_a_gateway_and_says_so(variables: dict[str, str]) -> None:
-    """Without sessions the drain is short; the log has begin and end."""
+@asynccontextmanager
+async def serving(variables: dict[str, str]) -> AsyncIterator[FakeLog]:
+    """A gateway in this process until the block's end, which is a SIGTERM; gives its log."""
     log = FakeLog()
     failures: list[BaseException] = []
     tasks = TaskOwner(lambda _name, error: failures.append(error))
-    serving = tasks.spawn(serve(load(variables)[0], log), name="gateway")
+    gateway = tasks.spawn(serve(begin(variables, log)), name="gateway")
     while Event.STARTED not in [line.event for line in log.lines]:
-        await asyncio.wait({serving}, timeout=0.01)
-        assert not serving.done()
-    os.kill(os.getpid(), signal.SIGTERM)
-    await serving
-    events = [line.event for line in log.lines]
-    assert events == [
+        await asyncio.wait({gateway}, timeout=0.01)
+        assert not gateway.done()
+    try:
+        yield log
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)
+        await gateway
+    assert failures == []
+
+
+async def test_sigterm_ends_a_gateway_and_says_so(variables: dict[str, str]) -> None:
+    """Without sessions the drain is short; the log has begin and end."""
+    async with serving(variables) as log:
+        pass
+    assert [line.event for line in log.lines] == [
         "certificate loaded",
         "gateway started",
         "gateway stopping",
         "gateway stopped",
     ]
-    assert failures == []
+
+
+async def greeting(stack: AsyncExitStack, port: str) -> str:
+    """What a new connection, open until the stack unwinds, is told first."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(port))
+    stack.callback(writer.close)
+    return (await reader.readline()).decode()
+
+
+async def test_one_address_has_as_many_connections_as_the_setting_says(
+    variables: dict[str, str],
+) -> None:
+    """The next one is told why."""
+    limited = variables | {"SMTP_CONNECTIONS_PER_ADDRESS": "2"}
+    async with serving(limited), AsyncExitStack() as connections:
+        said = [await greeting(connections, limited["SMTP_PORT"]) for _ in range(3)]
+    assert [line[:4] for line in said] == ["220 ", "220 ", "421 "]
+    assert "Too many connections" in said[2]

@@ -203,6 +203,7 @@ async def test_unreadable_log_keeps_the_answer_temporary(bench: DeliveryBench) -
     assert bench.posted() == [A]
 
 
+@pytest.mark.setting("cakemail_allow_second_sending")
 async def test_operator_may_allow_a_second_sending(bench: DeliveryBench) -> None:
     """With the permission it is sent again, after the grace."""
     bench.api.on(POST, said(502, b""), queued)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -45,6 +44,7 @@ async def bench() -> AsyncIterator[DeliveryBench]:
         yield made
 
 
+@pytest.mark.trap(5)
 async def test_trap_5_recipients_come_from_the_envelope_only(bench: DeliveryBench) -> None:
     """To, Cc and Bcc name others: only the envelope's recipient gets mail."""
     content = message("Cc: cc@x.test", "Bcc: bcc@x.test")
@@ -55,6 +55,7 @@ async def test_trap_5_recipients_come_from_the_envelope_only(bench: DeliveryBenc
     assert b"someone@else.test" not in body
 
 
+@pytest.mark.trap(6)
 async def test_trap_6_every_distinct_recipient_gets_one_call(bench: DeliveryBench) -> None:
     """Three recipients are three calls; a repeated one, by domain without case, is one."""
     await bench.deliver(A, B, "a@X.Test", C, "A@x.test")
@@ -75,6 +76,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.trap(7)
 @pytest.mark.parametrize("recipients", [(A,), (A, B, C)], ids=["one", "three"])
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS.keys())
 async def test_trap_7_an_outage_is_never_permanent(
@@ -87,6 +89,7 @@ async def test_trap_7_an_outage_is_never_permanent(
     assert error.fate.value in {"temporary", "ambiguous"}
 
 
+@pytest.mark.trap(8)
 async def test_trap_8_partial_failure_is_temporary_and_the_retry_sends_the_rest(
     bench: DeliveryBench,
 ) -> None:
@@ -100,6 +103,7 @@ async def test_trap_8_partial_failure_is_temporary_and_the_retry_sends_the_rest(
     assert sorted(bench.posted()) == [A, B, B, C]
 
 
+@pytest.mark.trap(9)
 async def test_trap_9_429_in_the_middle_sends_nobody_twice(bench: DeliveryBench) -> None:
     """As trap 8 with 429."""
     bench.api.on(POST, by_recipient({B: said(429, {"detail": "x"})}))
@@ -112,6 +116,7 @@ async def test_trap_9_429_in_the_middle_sends_nobody_twice(bench: DeliveryBench)
     assert sorted(bench.posted()) == [A, B, B, C]
 
 
+@pytest.mark.trap(10)
 async def test_trap_10_no_blind_repeat_after_a_lost_answer(bench: DeliveryBench) -> None:
     """The API accepts and resets; the client's retry finds the mail and sends nothing."""
     bench.api.on(POST, Said(resets=True))
@@ -125,6 +130,7 @@ async def test_trap_10_no_blind_repeat_after_a_lost_answer(bench: DeliveryBench)
     assert bench.lookups.searched == [(A, "<m-1@client.test>", 1_000_000.0)]
 
 
+@pytest.mark.trap(11)
 async def test_trap_11_refused_connections_never_give_250(bench: DeliveryBench) -> None:
     """The API is down: temporary, and the ledger stays empty."""
     await bench.api.stop()
@@ -133,6 +139,7 @@ async def test_trap_11_refused_connections_never_give_250(bench: DeliveryBench) 
     assert len(bench.ledger) == 0
 
 
+@pytest.mark.trap(12)
 async def test_trap_12_words_of_the_api_are_one_line_without_addresses(
     bench: DeliveryBench,
 ) -> None:
@@ -146,6 +153,7 @@ async def test_trap_12_words_of_the_api_are_one_line_without_addresses(
         assert secret not in bench.log.text
 
 
+@pytest.mark.trap(13)
 async def test_trap_13_a_hundred_messages_share_few_connections(bench: DeliveryBench) -> None:
     """Connections to the API never exceed the places in flight."""
     letters = [bench.letter(f"r{number}@x.test") for number in range(100)]
@@ -155,6 +163,7 @@ async def test_trap_13_a_hundred_messages_share_few_connections(bench: DeliveryB
     assert bench.api.connections <= 20
 
 
+@pytest.mark.trap(14)
 async def test_trap_14_a_slow_answer_within_the_deadline_is_waited_for(
     bench: DeliveryBench,
 ) -> None:
@@ -169,6 +178,7 @@ async def test_trap_14_a_slow_answer_within_the_deadline_is_waited_for(
     assert await delivery == Receipt(api_id(A), accepted=1, refused=0)
 
 
+@pytest.mark.trap(18)
 @pytest.mark.parametrize("own_id", [True, False], ids=["own Message-ID", "none"])
 async def test_trap_18_reply_that_reaches_nobody_is_remembered(
     bench: DeliveryBench, *, own_id: bool
@@ -181,6 +191,7 @@ async def test_trap_18_reply_that_reaches_nobody_is_remembered(
     assert bench.posted() == [A]
 
 
+@pytest.mark.trap(18)
 @pytest.mark.parametrize("own_id", [True, False], ids=["own Message-ID", "none"])
 async def test_trap_18_client_gone_while_the_api_works(
     bench: DeliveryBench, *, own_id: bool
@@ -204,6 +215,7 @@ async def test_trap_18_client_gone_while_the_api_works(
     assert bench.log.lines[1].event == "late outcome"
 
 
+@pytest.mark.trap(28)
 async def test_trap_28_retry_after_is_waited_for_once(bench: DeliveryBench) -> None:
     """Seconds that fit the deadline: wait so long, call again, 250."""
     bench.api.on(POST, said(429, {"detail": "x"}, retry_after="7"), queued)
@@ -211,6 +223,7 @@ async def test_trap_28_retry_after_is_waited_for_once(bench: DeliveryBench) -> N
     assert bench.slept == [7.0]
 
 
+@pytest.mark.trap(28)
 @pytest.mark.parametrize(
     ("retry_after", "seconds", "paused"),
     [
@@ -237,6 +250,7 @@ async def test_trap_28_every_form_of_retry_after_beyond_the_deadline(
     bench.delivery.admit(bench.login)
 
 
+@pytest.mark.trap(35)
 async def test_trap_35_no_empty_text_and_no_repeated_fields(bench: DeliveryBench) -> None:
     """A message without a body sends a blank, never ``""``; MIME's own fields do not travel."""
     content = message("MIME-Version: 1.0", "Content-Type: text/plain", body="")
@@ -247,26 +261,22 @@ async def test_trap_35_no_empty_text_and_no_repeated_fields(bench: DeliveryBench
     assert "attachment" not in request
 
 
-async def test_trap_40_a_large_mail_does_not_stall_the_small_ones(bench: DeliveryBench) -> None:
-    """25 MB and fifty small mails at once: no turn of the loop costs 50 ms of this process's CPU.
+@pytest.mark.trap(40)
+async def test_trap_40_small_mail_does_not_wait_for_a_large_one(bench: DeliveryBench) -> None:
+    """Fifty small mails that come after 25 MB all have their answer before it has.
 
-    The stand-in of the API is part of the process and of the figure. Measured: 12 to 22 ms.
+    How long the loop works on one message is the benchmark's affair: `python -m tests.bench`.
     """
     bench.api.on(POST, said(201, {"data": {"id": OTHER_ID, "status": "queued"}}))
-    large = large_message(25_000_000)
-    await bench.preparer.start()
-    small = [f"r{number}@x.test" for number in range(50)]
-    work = [bench.tasks.spawn(bench.deliver(A, content=large), name="large")]
-    work += [bench.tasks.spawn(bench.deliver(name), name="small") for name in small]
-    worst, last = 0.0, time.process_time()
-    while not all(task.done() for task in work):  # each turn is measured
-        await asyncio.sleep(0)
-        now = time.process_time()
-        worst, last = max(worst, now - last), now
-    assert all(isinstance(result, Receipt) for result in await asyncio.gather(*work))
-    assert worst < 0.05
+    large = bench.tasks.spawn(bench.deliver(A, content=large_message(25_000_000)), name="large")
+    small = [bench.tasks.spawn(bench.deliver(f"r{n}@x.test"), name="small") for n in range(50)]
+    await asyncio.wait(small)
+    assert not large.done()
+    await large
+    assert len(bench.posted()) == 51
 
 
+@pytest.mark.trap(39)
 async def test_trap_39_one_accounts_429_is_not_felt_by_another(bench: DeliveryBench) -> None:
     """While one account is paused, the other is admitted and served."""
     bench.api.on(POST, by_recipient({A: said(429, {"detail": "x"}, retry_after="600")}))
@@ -278,6 +288,7 @@ async def test_trap_39_one_accounts_429_is_not_felt_by_another(bench: DeliveryBe
     assert bench.posted() == [A, B]
 
 
+@pytest.mark.trap(39)
 async def test_trap_39_one_slow_account_leaves_places_for_another(bench: DeliveryBench) -> None:
     """An account whose calls hang holds at most its share of the places."""
     gate = asyncio.Event()

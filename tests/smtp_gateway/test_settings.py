@@ -6,7 +6,7 @@ import pytest
 
 from smtp_gateway.errors import ConfigurationError
 from smtp_gateway.policy import EmailType, InlineImages, Tracking
-from smtp_gateway.settings import ClientAddressLog, Settings, from_environment, load
+from smtp_gateway.settings import ClientAddressLog, Settings, environment, live, load
 
 REQUIRED = {"CAKEMAIL_API_URL": "https://api.cakemail.test"}
 
@@ -176,6 +176,7 @@ def test_the_token_endpoint_follows_the_given_address(given: str, endpoint: str)
     assert settings(CAKEMAIL_AUTH_URL=given).auth_url == endpoint
 
 
+@pytest.mark.setting("cakemail_allow_second_sending")
 def test_the_policy_holds_what_the_settings_say() -> None:
     """Each setting of the policy arrives there."""
     policy = settings(
@@ -221,9 +222,38 @@ def test_a_dotenv_file_is_read_below_the_environment(
         "CAKEMAIL_API_URL=https://file.test\nSMTP_PORT=2525\nHTTP_PORT=1\n", encoding="ascii"
     )
     monkeypatch.setenv("HTTP_PORT", "8081")
-    made, _ = from_environment(env_file)
+    made, _ = load(environment(env_file))
     assert (made.cakemail_api_url, made.smtp_port) == ("https://file.test", 2525)
     assert made.http_port == 8081
+
+
+def test_every_line_of_the_dotenv_file_counts(tmp_path: Path) -> None:
+    """A line that cannot be read is a fault like any other, not a variable silently left out."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("# ours\nSMTP PORT=25\nexport SMTPS_PORT=465\nHTTP_PORT\n", "ascii")
+    with pytest.raises(ConfigurationError) as refused:
+        load(environment(env_file))
+    assert refused.value.problems == [
+        f"{env_file}: line 2 is not NAME=value",
+        f"{env_file}: line 4 is not NAME=value",
+    ]
+
+
+def test_a_dotenv_file_that_is_no_text_stops_the_start(tmp_path: Path) -> None:
+    """An editor's UTF-16 is told, and not with a stack."""
+    env_file = tmp_path / ".env"
+    env_file.write_text("SMTP_PORT=25", "utf-16")
+    with pytest.raises(ConfigurationError) as refused:
+        load(environment(env_file))
+    assert refused.value.problems == [f"{env_file}: cannot be read as UTF-8 text"]
+
+
+def test_a_folder_named_dotenv_holds_no_variables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some people keep a virtual environment under that name."""
+    monkeypatch.setenv("CAKEMAIL_API_URL", "https://api.cakemail.test")
+    assert load(environment(tmp_path))[0].cakemail_api_url == "https://api.cakemail.test"
 
 
 @pytest.mark.parametrize(
@@ -244,3 +274,54 @@ def test_a_client_address_is_logged_as_far_as_the_setting_says(
     made = settings(LOG_CLIENT_ADDRESS=setting)
     assert made.log_client_address is ClientAddressLog(setting)
     assert made.log_client_address.shown(address) == shown
+
+
+def live_file(folder: Path, text: str) -> Path:
+    """A live file with this text."""
+    path = folder / "live.env"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_live_settings_go_on_top_of_the_environment(tmp_path: Path) -> None:
+    """What the file does not name stays as the variables say."""
+    path = live_file(tmp_path, "RATE_LIMIT_PER_IP=7\nCAKEMAIL_TAGS=a,b\n")
+    made = live(REQUIRED | {"RATE_LIMIT_PER_IP": "5", "SMTP_MAX_RECIPIENTS": "9"}, path)
+    assert (made.rate_limit_per_ip, made.cakemail_tags, made.smtp_max_recipients) == (
+        7,
+        ("a", "b"),
+        9,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("SMTP_PORT=2525\n", "SMTP_PORT cannot change here"),
+        ("RATE_LIMIT=7\n", "RATE_LIMIT cannot change here"),
+        ("RATE_LIMIT_PER_IP=many\n", "RATE_LIMIT_PER_IP: must be a whole number"),
+        ("no setting\n", "line 1 is not NAME=value"),
+    ],
+)
+def test_a_live_file_is_refused_whole(tmp_path: Path, text: str, problem: str) -> None:
+    """One wrong line, and nothing of it counts."""
+    path = live_file(tmp_path, "LOG_LEVEL=ERROR\n" + text)
+    with pytest.raises(ConfigurationError) as refused:
+        live(REQUIRED, path)
+    (line,) = refused.value.problems
+    assert line.endswith(problem.replace("line 1", "line 2"))
+
+
+def test_a_missing_live_file_is_named(tmp_path: Path) -> None:
+    """Whoever names a file means it."""
+    with pytest.raises(ConfigurationError) as refused:
+        live(REQUIRED, tmp_path / "none")
+    assert refused.value.problems == [f"{tmp_path / 'none'}: there is no such file"]
+
+
+def test_ports_can_be_off_but_not_all(tmp_path: Path) -> None:
+    """Implicit TLS alone is a choice; no port at all is a mistake."""
+    made = settings(SMTP_PORT="off", SMTPS_PORT="465", SMTPS_EXTRA_PORTS="2465")
+    assert (made.smtp_ports, made.tls_ports) == ((), (465, 2465))
+    assert "SMTP_PORT=off" in made.lines()
+    assert problems(SMTP_PORT="off") == ["SMTP_PORT is off and no other SMTP port is named"]

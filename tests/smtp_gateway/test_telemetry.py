@@ -1,13 +1,15 @@
 """Names of metrics, closed labels, and log lines."""
 
+import errno
 import io
 import json
 import logging
+from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from smtp_gateway.telemetry import Event, LogBridge, Metrics, build_log
+from smtp_gateway.telemetry import Event, LogBridge, LogLevel, Metrics, build_log
 
 FIXED = {
     "smtp_connections_total": "counter",
@@ -50,7 +52,7 @@ def test_a_label_value_outside_the_list_is_a_defect() -> None:
 def test_a_log_line_is_one_json_object_with_its_fields() -> None:
     """Bound fields and the event's own stand side by side."""
     stream = io.BytesIO()
-    log = build_log(stream, "INFO").bind(session="s1")
+    log = build_log(stream, LogLevel("INFO")).bind(session="s1")
     log.info(Event.MESSAGE, size=3)
     log.debug(Event.MESSAGE, size=4)
     (line,) = stream.getvalue().splitlines()
@@ -59,12 +61,37 @@ def test_a_log_line_is_one_json_object_with_its_fields() -> None:
     assert (fields["session"], fields["size"], fields["level"]) == ("s1", 3, "info")
 
 
+class BrokenOnce(io.BytesIO):
+    """A stream whose first line cannot be written."""
+
+    broken = True
+
+    def write(self, line: Any) -> int:
+        """See ``io.BytesIO``."""
+        if self.broken:
+            self.broken = False
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return super().write(line)
+
+
+def test_a_log_that_cannot_be_written_refuses_no_mail() -> None:
+    """No error for whoever logs; the gap is told as soon as it can be."""
+    stream = BrokenOnce()
+    log = build_log(stream, LogLevel("INFO"))
+    log.info(Event.MESSAGE, size=1)
+    log.info(Event.MESSAGE, size=2)
+    told, line = map(json.loads, stream.getvalue().splitlines())
+    assert (told["event"], told["lines"], told["level"]) == ("log interrupted", 1, "warning")
+    assert "timestamp" in told
+    assert (line["event"], line["size"]) == ("message", 2)
+
+
 def test_a_library_is_heard_without_what_it_was_told() -> None:
     """Templates, classes and places reach the log; arguments and exception texts do not."""
     stream = io.BytesIO()
     logger = logging.getLogger("tests.library")
     logger.propagate = False
-    logger.addHandler(LogBridge(build_log(stream, "INFO")))
+    logger.addHandler(LogBridge(build_log(stream, LogLevel("INFO"))))
     try:
         int("secret@example.com")
     except ValueError:
@@ -80,3 +107,14 @@ def test_a_library_is_heard_without_what_it_was_told() -> None:
     assert (fields["template"], fields["stack"][0]) == ("failed for %s", "ValueError")
     assert "test_telemetry.py" in fields["stack"][1]
     assert b"secret" not in line
+
+
+def test_the_level_changes_while_the_program_runs() -> None:
+    """Lines below the level are not written, from the change on."""
+    stream = io.BytesIO()
+    level = LogLevel("WARNING")
+    log = build_log(stream, level)
+    log.info(Event.MESSAGE, number=1)
+    level.change("DEBUG")
+    log.debug(Event.MESSAGE, number=2)
+    assert [json.loads(line)["number"] for line in stream.getvalue().splitlines()] == [2]

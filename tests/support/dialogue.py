@@ -22,6 +22,7 @@ from smtp_gateway.smtp.effects import (
     Count,
     Effect,
     HookName,
+    MessageRefused,
     NewSession,
     Pause,
     ResetEnvelope,
@@ -96,6 +97,7 @@ class Dialogue:
         self.held = held
         self.calls: list[CallHook] = []
         self.mails: list[Mail] = []
+        self.refused: list[str] = []
         self.counts: Counter[tuple[str, ...]] = Counter()
         self.effects: list[Effect] = []
         self.closed = False
@@ -188,6 +190,8 @@ class Dialogue:
                 return self._go_on(data)
             case Count(what, labels):
                 self.counts[what, *labels.values()] += 1
+            case MessageRefused(reason):
+                self.refused.append(reason)
             case _:
                 self._keep(effect)
         return []

@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import socket
 import ssl
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
@@ -58,18 +60,20 @@ class RecordingHandler:
         calls: hook names in order, with what identifies the call.
         mails: messages taken.
         sessions: the session object of each EHLO.
-        release: DATA waits for it when it is set.
+        release: DATA waits for it; set from the start unless ``held``.
         entered: set when DATA has begun.
         ended: set when DATA has ended, whether the client is there or not.
         failure: raised by DATA.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, held: bool = False) -> None:
         self.calls: list[tuple[str, ...]] = []
         self.mails: list[Mail] = []
         self.sessions: list[Any] = []
         self.proxies: list[Any] = []
-        self.release: asyncio.Event | None = None
+        self.release = asyncio.Event()
+        if not held:
+            self.release.set()
         self.entered = asyncio.Event()
         self.ended = asyncio.Event()
         self.failure: Exception | None = None
@@ -121,8 +125,7 @@ class RecordingHandler:
         self.calls.append(("DATA",))
         self.entered.set()
         try:
-            if self.release is not None:
-                await self.release.wait()
+            await self.release.wait()
             if self.failure is not None:
                 raise self.failure
             content = bytes(envelope.original_content)
@@ -281,6 +284,13 @@ class Rig:
         assert (await client.ask(f"MAIL FROM:<a@x.test>{size_parameter}")).startswith("250 ")
         assert (await client.ask("RCPT TO:<b@y.test>")).startswith("250 ")
         assert (await client.ask("DATA")).startswith("354 ")
+        return client
+
+    async def in_hook(self, user: str = "user") -> Client:
+        """A client whose message the handler has and holds."""
+        client = await self.in_data(user)
+        await client.send(b"x\r\n.\r\n")
+        await self.handler.entered.wait()
         return client
 
 
@@ -457,7 +467,8 @@ class Client:
     def reset(self) -> None:
         """Vanish with a TCP reset."""
         sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(1, 13, b"\x01\x00\x00\x00\x00\x00\x00\x00")  # SOL_SOCKET, SO_LINGER: 0 s
+        linger = struct.pack("ii", 1, 0)  # on, 0 s
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         self.writer.close()
 
     def half_close(self) -> None:

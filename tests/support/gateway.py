@@ -149,6 +149,12 @@ class GatewayProcess:
         except OSError:
             return 0, {}
 
+    def is_alive(self) -> bool:
+        """Whether /health/live is green."""
+        url = f"http://127.0.0.1:{self.http_port}/health/live"
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return bool(answer.status == 200)
+
     def metric(self, series: str) -> float:
         """The value of one series, named with its labels as /metrics writes it."""
         url = f"http://127.0.0.1:{self.http_port}/metrics"

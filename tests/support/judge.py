@@ -86,23 +86,39 @@ def _text(part: EmailMessage) -> tuple[str, bool]:
     return text.replace("\r\n", "\n").replace("\r", "\n"), guessed
 
 
+class Carried(NamedTuple):
+    """What went out for a message: its bodies, the octets of its files, and what was noted."""
+
+    html: str | None
+    text: str | None
+    files: list[bytes]
+    noted: set[str]
+
+
 def differences(content: bytes, found: Submission) -> list[str]:
     """What the judge finds in a message and a submission neither carries nor notes."""
+    files = [base64.b64decode(one.content) for one in found.attachments]
+    return lost(content, Carried(found.html, found.text, files, set(found.steering.noted)))
+
+
+def lost(content: bytes, carried: Carried) -> list[str]:
+    """What the judge finds in a message and ``carried`` does not have."""
     said = read(content)
-    noted = set(found.steering.noted)
     missing = [
         f"{kind}: {text[:60]!r}"
         for kind, text, guessed in said.bodies
         if text.strip()
-        and not _holds((found.html if kind == "text/html" else found.text) or "", text, guessed)
-        and f"multipart/alternative.{kind}" not in noted
+        and not _holds((carried.html if kind == "text/html" else carried.text) or "", text, guessed)
+        and f"multipart/alternative.{kind}" not in carried.noted
     ]
-    carried = Counter(base64.b64decode(one.content) for one in found.attachments)
     expected = Counter(
-        octets for kind, octets in said.files if f"multipart/alternative.{kind}" not in noted
+        octets
+        for kind, octets in said.files
+        if f"multipart/alternative.{kind}" not in carried.noted
     )
-    if carried != expected:
-        missing.append(f"files: {len(expected - carried)} missing, {len(carried - expected)} more")
+    files = Counter(carried.files)
+    if files != expected:
+        missing.append(f"files: {len(expected - files)} missing, {len(files - expected)} more")
     return missing
 
 

@@ -128,6 +128,10 @@ class Sandbox:
         """Begin anew: nothing captured, no faults, default switches, no valid login tokens."""
         self._do(lambda: self.house.reset(seed))
 
+    def forget(self) -> None:
+        """Forget what arrived; logins, faults and switches stay."""
+        self._do(self.house.world.capture.clear)
+
     def fault(self, **rule: Any) -> None:
         """Add one fault rule; the fields are those of ``cakemail_sandbox.faults.Fault``."""
         fault = Fault(**rule)

@@ -21,6 +21,7 @@ from smtp_gateway.api.tokens import Login
 from smtp_gateway.errors import (
     CredentialsRevoked,
     GatewayError,
+    LoginExpired,
     NotConfirmed,
     Unavailable,
     Unreachable,
@@ -44,6 +45,8 @@ class Call:
         head: from ``payload.head``.
         payload: what all recipients share.
         deadline: monotonic; no attempt begins after it.
+        session_id: for the log.
+        message_id: the gateway's own, for the log.
         in_flight: a request may have reached the API and its answer is not known.
         attempt_wall: when the last request began, seconds since 1970; 0 before the first.
         statuses: of all answers.
@@ -56,6 +59,8 @@ class Call:
     head: bytes
     payload: Payload
     deadline: float
+    session_id: str = ""
+    message_id: str = ""
     in_flight: bool = False
     attempt_wall: float = 0.0
     statuses: list[int] = field(default_factory=list)
@@ -117,6 +122,8 @@ class Caller:
                 if not isinstance(verdict, Repeat):
                     return verdict
                 await self._get_ready(call, verdict)
+        except LoginExpired as error:
+            return Failed(error)  # dropped already, and no 554: a new AUTH may be good
         except CredentialsRevoked as error:
             call.login.forget()  # cakemail-api 7.6: 401 again, the token is forgotten
             return Failed(error)
@@ -211,6 +218,8 @@ class Caller:
         if failed.alert:
             self._log.error(
                 Event.UPSTREAM_ALERT,
+                session=call.session_id,
+                message=call.message_id,
                 kind=type(failed.error).__name__,
                 status=call.statuses[-1],
                 request_id=call.request_id,

@@ -35,7 +35,6 @@ UNDECIDED = frozenset({408, 409, 425})
 
 SERVER_ERROR = 500
 THROTTLED = 429
-NOT_PROCESSED = 503
 
 _ERROR_TYPES: Mapping[int, str] = MappingProxyType(
     {400: "validation", 413: "validation", 422: "validation", 401: "auth", 403: "auth"}
@@ -47,7 +46,7 @@ def error_type(status: int) -> str:
     """The label of ``smtp_api_errors_total`` for an answer that is no success."""
     if status >= SERVER_ERROR:
         return "server_error"
-    return _ERROR_TYPES.get(status, "validation" if status >= 400 else "unreadable")  # noqa: PLR2004
+    return _ERROR_TYPES.get(status, "validation" if status >= 400 else "unreadable")  # noqa: PLR2004  # RFC 9110 15.5
 
 
 @dataclass(frozen=True)

@@ -36,7 +36,7 @@ class Steering:
         message_id: the client's, or one made from the digest so that a retry carries the same.
         has_own_message_id: the client wrote it; decides how long the ledger remembers.
         idempotency_key: replaces the digest in the ledger for 24 hours; None when absent.
-        noted: names of headers that had no effect, without values.
+        noted: names of headers that had no effect, without values; the first twenty.
         digest: SHA-256 of the message as received, 32 bytes.
         size_bytes: of the message as received.
     """

@@ -6,6 +6,8 @@ come before the first call of the API (cakemail-api 7.1).
 
 from __future__ import annotations
 
+import re
+
 from smtp_gateway.email import bodies
 from smtp_gateway.email.addresses import Mailbox, ascii_domain, read_author
 from smtp_gateway.email.control import Instructions, choose_tags, read_instructions
@@ -25,6 +27,8 @@ from smtp_gateway.policy import Policy
 MAX_RECEIVED = 100  # RFC 5321 6.3
 NO_SUBJECT = "(no subject)"
 NO_BODY = " "
+MAX_NOTED = 20
+_PLAIN_NAME = re.compile(r"[A-Za-z0-9./+_-]{1,100}")
 
 
 def transform(
@@ -70,7 +74,7 @@ def transform(
             message_id=message_id,
             has_own_message_id=bool(own_id),
             idempotency_key=instructions.idempotency_key,
-            noted=tuple(dict.fromkeys([*instructions.noted, *contents.noted])),
+            noted=_noted([*instructions.noted, *contents.noted]),
             digest=digest,
             size_bytes=len(content),
         ),
@@ -109,6 +113,12 @@ def _subject(field: Field) -> str:
     if "\0" in text:
         raise HeaderInvalid(header=field.name, reason="a NUL is not allowed")
     return one_line(text)
+
+
+def _noted(names: list[str]) -> tuple[str, ...]:
+    """What goes into the log, so bounded; a name that could hold an address is the client's."""
+    shown = (name if _PLAIN_NAME.fullmatch(name) else "other" for name in names)
+    return tuple(dict.fromkeys(shown))[:MAX_NOTED]
 
 
 def _message_id(headers: list[tuple[str, str]]) -> str:

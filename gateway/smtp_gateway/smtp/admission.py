@@ -24,7 +24,6 @@ PRESSURE_SHARE = 0.9
 STRESS_SHARE = 0.8
 CREDENTIAL_SHARE = 0.25
 UNLIMITED_BYTES = 1 << 60  # cgroup v1 writes a number near 2**63 for "no limit"
-DEFAULT_LIMIT_BYTES = 1 << 30  # where neither a setting nor a cgroup tells
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 import re
-from typing import Protocol
 
 from smtp_gateway.smtp import replies
 from smtp_gateway.smtp.commands import Refused
@@ -21,17 +20,6 @@ _DELAYS_SECONDS = (0.0, 0.0, 0.0, 1.0, 2.0)
 _LONGEST_DELAY_SECONDS = 4.0
 
 _SURROUNDINGS = re.compile(r"^\d{3}[ -]?(?:\d\.\d{1,3}\.\d{1,3} ?)?|\s*\[[^\]]*\]$")
-
-
-class LoginOutcome(Protocol):
-    """What the machine reads of aiosmtpd's AuthResult."""
-
-    @property
-    def success(self) -> bool: ...  # noqa: D102  # aiosmtpd's own
-    @property
-    def handled(self) -> bool: ...  # noqa: D102  # aiosmtpd's own
-    @property
-    def message(self) -> str | None: ...  # noqa: D102  # aiosmtpd's own
 
 
 def decode(text: bytes) -> bytes | None:

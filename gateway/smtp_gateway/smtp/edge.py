@@ -300,6 +300,8 @@ class Edge(asyncio.BufferedProtocol):
         if tls is not None:
             if data:
                 tls.write(data)
+            if self._closing and tls.ready and not self._shut:
+                tls.close()  # in the same write as the last reply
             data = tls.take()
         self._put(data)
 
@@ -366,9 +368,6 @@ class Edge(asyncio.BufferedProtocol):
         transport, talk = self._transport, self._talk
         if transport is None:
             return
-        if self._tls is not None and self._tls.ready:
-            self._tls.close()
-            self._put(self._tls.take())
         if talk is None or talk.machine.ended_by in NOTHING_FOLLOWS:
             transport.close()
             return
@@ -466,6 +465,8 @@ class Edge(asyncio.BufferedProtocol):
             tls=info.version if info is not None else "",
             mechanism=machine.mechanism if machine else "",
             messages=machine.messages if machine else 0,
+            refusals=machine.refusals if machine else 0,
+            last_refusal=machine.last_refusal if machine else "",
             bytes_in=self.bytes_in,
             bytes_out=self._bytes_out,
             seconds=round(seconds, 3),

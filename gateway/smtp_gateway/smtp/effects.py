@@ -33,7 +33,8 @@ of DATA is counted even when the client is gone. An ``AuthAnswer`` may stand bes
 Facts to read at any time: ``authenticated``, ``mechanism``, ``messages`` (dots answered),
 ``closing``, ``ended_by``, ``in_transaction``, ``receiving``, ``awaiting_data``, ``hook_out``,
 ``tls``, ``declared_size`` (SIZE= of the open transaction, else None), ``size_asked`` (that of the
-MAIL whose hook is out). ``ended_by`` is one of quit, eof, timeout, drain, refused, handler (a 421
+MAIL whose hook is out), ``refusals`` (replies of 4yz and 5yz) and ``last_refusal`` (verb and codes,
+no words). ``ended_by`` is one of quit, eof, timeout, drain, refused, handler (a 421
 of its own), errors, logins, messages, line_ending, early_input, over_size.
 
 The machine counts: ``commands`` {command, status}, ``emails_received`` {status} for every dot and
@@ -148,6 +149,14 @@ class BodyDiscard:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageRefused:
+    """The machine refused a message at its dot, before any hook: for the line of this message."""
+
+    reason: str
+    recipients: int
+
+
+@dataclass(frozen=True, slots=True)
 class ResetEnvelope:
     """Begin a new, empty Envelope."""
 
@@ -180,6 +189,7 @@ Effect = (
     | BodyBegin
     | Body
     | BodyDiscard
+    | MessageRefused
     | ResetEnvelope
     | NewSession
     | Count

@@ -8,6 +8,7 @@ outcome must be known (smtp-server 2.5).
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from enum import IntFlag
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -400,6 +401,15 @@ class Exchange:
     def _discard_body(self, _: fx.BodyDiscard) -> None:
         self._intake.discard()
 
+    def _log_refused(self, effect: fx.MessageRefused) -> None:
+        self._server.log.info(
+            Event.MESSAGE,
+            session=self.session_id,
+            message=str(uuid.uuid4()),
+            outcome=effect.reason,
+            recipients=effect.recipients,
+        )
+
     def _reset_envelope(self, _: fx.ResetEnvelope) -> None:
         self._intake.release()
         self.envelope = Envelope()
@@ -422,6 +432,7 @@ class Exchange:
         fx.BodyBegin: _begin_body,
         fx.Body: _take_body,
         fx.BodyDiscard: _discard_body,
+        fx.MessageRefused: _log_refused,
         fx.ResetEnvelope: _reset_envelope,
         fx.NewSession: _new_session,
         fx.Count: _count,

@@ -23,6 +23,7 @@ from smtp_gateway.smtp.effects import (
     Count,
     Effect,
     HookName,
+    MessageRefused,
     NewSession,
     Pause,
     Resume,
@@ -179,7 +180,7 @@ class Machine(SessionState):
             self.close("handler")
         return self._done()
 
-    def hook_failed(self, error: BaseException, now: float) -> list[Effect]:  # noqa: ARG002
+    def hook_failed(self, error: BaseException, now: float) -> list[Effect]:  # noqa: ARG002  # the log's
         """The hook raised. The error is the log's; the client reads a fixed text."""
         result = WHEN_FAILED.get(self.hook, replies.DEFECT.line(self.settings.session_id))
         return self.hook_done(result, now)
@@ -411,6 +412,7 @@ class Machine(SessionState):
             self.emit(_LINE_ENDING_COUNTS[kind])
         self.say(reply, limit=self.settings.message_size_limit_bytes)
         self.count_received(str(reply.code))
+        self.emit(MessageRefused(fault.name.lower(), self.recipients))
         self.reset()
         if fault.breaks_lines or exhausted:
             self.close("line_ending" if fault.breaks_lines else "over_size")

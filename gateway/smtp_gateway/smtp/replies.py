@@ -35,7 +35,7 @@ class Reply:
         # The last fact may be missing: "Message refused: {excerpt}" then ends at its phrase.
         text = self.text.format_map(_Facts(shown)).strip(" :")
         words = [str(self.code), *([self.enhanced] if self.enhanced else []), text]
-        suffix = f" [{reference}]" if reference and self.code >= 400 else ""  # noqa: PLR2004
+        suffix = f" [{reference}]" if reference and self.code >= 400 else ""  # noqa: PLR2004  # 4yz, 5yz
         room = MAX_REPLY_OCTETS - 2 - len(suffix)
         return " ".join(words)[:room].rstrip(" ") + suffix
 

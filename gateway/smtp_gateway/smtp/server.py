@@ -121,7 +121,7 @@ class SmtpServer:
         self.stressed = False
         self._certificates = certificates
         self._lag = lag
-        self._limits = limits or ServerLimits()
+        self.limits = limits or ServerLimits()
         self._sweep_seconds = sweep_seconds
         self._sweeper: asyncio.TimerHandle | None = None
         self._servers: list[asyncio.Server] = []
@@ -281,12 +281,12 @@ class SmtpServer:
         reason, reply = found
         self.metrics.admission_refusals[reason].inc()
         self._refused.add(edge)
-        if len(self._refused) > max(REFUSED_LEAST, self._limits.connections * REFUSED_SHARE):
+        if len(self._refused) > max(REFUSED_LEAST, self.limits.connections * REFUSED_SHARE):
             edge.abort()  # telling more of them would be the overload itself
         return reply
 
     def _reason(self, address: str) -> tuple[str, Reply] | None:
-        limits = self._limits
+        limits = self.limits
         served = len(self._live) - len(self._refused)
         per_address = limits.connections_per_address
         checks = (
@@ -302,7 +302,7 @@ class SmtpServer:
 
     def admits_login(self, edge: Edge, key: bytes) -> bool:
         """See ``edge.Desk``."""
-        limit = self._limits.connections_per_login
+        limit = self.limits.connections_per_login
         if limit and self._by_login[key] >= limit:
             self.metrics.admission_refusals["connections"].inc()
             return False
@@ -328,7 +328,7 @@ class SmtpServer:
             edge.sweep(now)
 
     def _watch_stress(self) -> None:
-        cap = self._limits.connections
+        cap = self.limits.connections
         stressed = self.memory.stressed or bool(cap and len(self._live) > cap * STRESS_SHARE)
         if stressed is not self.stressed:
             self.stressed = stressed

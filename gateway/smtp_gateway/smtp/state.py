@@ -7,7 +7,7 @@ Kept apart from the machine, so that the commands (``verbs``) and what becomes o
 from __future__ import annotations
 
 import re
-from enum import Enum, auto
+from enum import IntEnum, auto
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 # RFC 5321 4.2: three digits, a space, printable ASCII; 512 octets with CRLF (4.5.3.1.5)
 _REPLY = re.compile(r"[2-5][0-5][0-9] [ -~]{0,506}")
 _CODE_DIGITS = 3
+_CODES = re.compile(r"\d{3}(?: \d(?:\.\d{1,3}){2}(?= ))?")  # RFC 5321 4.2, RFC 3463 2
 
 _STATUS = {"2": "ok", "3": "ok", "4": "temporary", "5": "permanent"}
 _VERBS = (
@@ -69,7 +70,7 @@ BAD_COMMANDS = frozenset({
 })  # fmt: skip
 
 
-class Phase(Enum):
+class Phase(IntEnum):  # hashed in C; each turn looks it up several times
     """What the session waits for."""
 
     NEW = auto()  # start
@@ -92,6 +93,8 @@ class SessionState:
         self.mechanism = ""
         self.messages = 0
         self.ended_by = ""
+        self.refusals = 0
+        self.last_refusal = ""  # verb and codes; the words may hold an address
         self.in_transaction = False
         self.declared_size: int | None = None
         self.phase = Phase.NEW
@@ -164,8 +167,15 @@ class SessionState:
         if _REPLY.fullmatch(line) is None:
             line = replies.DEFECT.line(self.settings.session_id)
         self._out.append(Send(f"{line}\r\n".encode("ascii")))
+        if line[0] > "3":  # RFC 5321 4.2.1: 4yz and 5yz
+            self._note_refusal(line)
         self.answered(line[0])
         return line
+
+    def _note_refusal(self, line: str) -> None:
+        codes = _CODES.match(line)
+        self.refusals += 1
+        self.last_refusal = f"{self.verb or 'message'} {codes[0] if codes else ''}"
 
     def answered(self, digit: str) -> None:
         """A command was completed by a reply with this first digit."""

@@ -19,12 +19,7 @@ class Clock(Protocol):
 
 
 class SystemClock:
-    """The machine's clocks."""
+    """The machine's clocks, without a call of ours around them: a mail asks sixty times."""
 
-    def monotonic(self) -> float:
-        """See ``Clock``."""
-        return time.monotonic()
-
-    def wall(self) -> float:
-        """See ``Clock``."""
-        return time.time()
+    monotonic = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)

@@ -50,7 +50,9 @@ class ServerCertificate:
     not_after: float
 
 
-def load_certificate(certificate: Path, key: Path) -> ServerCertificate:
+def load_certificate(
+    certificate: Path, key: Path, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+) -> ServerCertificate:
     """Build a context from PEM files and prove it in a handshake in memory.
 
     Raises:
@@ -65,7 +67,7 @@ def load_certificate(certificate: Path, key: Path) -> ServerCertificate:
     chain = _PEM.findall(pem)
     if not chain:
         raise CertificateUnusable(f"{certificate} holds no certificate in PEM form")
-    context = server_context(certificate, key)
+    context = server_context(certificate, key, minimum)
     not_before, not_after = _validity(ssl.PEM_cert_to_DER_cert(chain[0]))
     _try(context, anchor=chain[-1], path=certificate)
     return ServerCertificate(context, not_before, not_after)
@@ -77,14 +79,16 @@ def _cannot_read(error: Exception, certificate: Path, key: Path) -> str:
     return f"{certificate} is no PEM file"
 
 
-def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
+def server_context(
+    certificate: Path, key: Path, minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+) -> ssl.SSLContext:
     """The TLS rules of a server, with this pair.
 
     Raises:
         CertificateUnusable: the files do not hold a certificate and its unencrypted key.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2  # RFC 8996
+    context.minimum_version = max(minimum, ssl.TLSVersion.TLSv1_2)  # RFC 8996
     context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
     context.num_tickets = 1  # two are the default; each costs the handshake a signature's share
     context.set_ciphers(TLS12_CIPHERS)
@@ -183,6 +187,7 @@ class CertificateStore:
         clock: tells whether the certificate has expired.
         on_loaded: called with each certificate that is put in place.
         on_refused: called with a reason, once for each content that cannot serve.
+        minimum: least version of TLS.
     """
 
     def __init__(
@@ -193,7 +198,9 @@ class CertificateStore:
         clock: Clock,
         on_loaded: Callable[[ServerCertificate], None],
         on_refused: Callable[[str], None],
+        minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2,
     ) -> None:
+        self._minimum = minimum
         self._certificate = certificate
         self._key = key
         self._clock = clock
@@ -251,7 +258,8 @@ class CertificateStore:
         return True
 
     def _checked(self) -> ServerCertificate:
-        loaded = load_certificate(self._pinned(self._certificate), self._pinned(self._key))
+        pair = self._pinned(self._certificate), self._pinned(self._key)
+        loaded = load_certificate(*pair, self._minimum)
         if loaded.not_after <= self._clock.wall():
             raise CertificateUnusable(f"the certificate in {self._certificate} has expired")
         return loaded

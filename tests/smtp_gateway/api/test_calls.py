@@ -16,6 +16,7 @@ from smtp_gateway.api.submitter import Answer
 from smtp_gateway.errors import (
     CredentialsRevoked,
     GatewayError,
+    LoginExpired,
     LookupUnavailable,
     NotConfirmed,
     RequestMisdirected,
@@ -91,6 +92,8 @@ class Bench:
             head=b"{",
             payload=PAYLOAD,
             deadline=self.clock.now + seconds_left,
+            session_id="s-1",
+            message_id="m-1",
         )
 
     def sample(self, name: str, **labels: str) -> float:
@@ -159,9 +162,9 @@ async def test_second_401_forgets_the_login() -> None:
     assert bench.sample("smtp_api_errors_total", error_type="auth") == 2.0
 
 
-@pytest.mark.parametrize("kind", [CredentialsRevoked, LookupUnavailable])
+@pytest.mark.parametrize("kind", [CredentialsRevoked, LoginExpired, LookupUnavailable])
 async def test_no_bearer_no_call(kind: type[GatewayError]) -> None:
-    """The login's own error is the verdict."""
+    """The login's own error is the verdict; one that ended is not made a revoked one."""
     bench = Bench()
     bench.login.failure = kind("x")
     assert type(await error_of(bench)) is kind
@@ -212,6 +215,8 @@ async def test_alert_names_status_and_request_but_no_address() -> None:
     (line,) = bench.log.lines
     assert (line.level, line.event) == ("error", "upstream alert")
     assert line.fields == {
+        "session": "s-1",
+        "message": "m-1",
         "kind": "RequestMisdirected",
         "status": 404,
         "request_id": "r-9",

@@ -155,6 +155,7 @@ async def test_a_second_login_comes_from_the_cache(parts: Bench) -> None:
     assert parts.cached() == 1
 
 
+@pytest.mark.trap(2)
 async def test_trap_2_another_password_for_a_known_user_is_asked_for(parts: Bench) -> None:
     """The user name alone never gives access."""
     parts.api.on("POST /token", granted(), REFUSED)

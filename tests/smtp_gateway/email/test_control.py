@@ -74,6 +74,7 @@ def test_a_value_that_cannot_be_obeyed_refuses_the_message(line: str, header: st
     assert refusal.value.facts["header"] == header
 
 
+@pytest.mark.trap(36)
 @pytest.mark.parametrize("space", PROVIDER_SPACES)
 def test_a_provider_that_is_not_known_yet_refuses_the_message(space: str) -> None:
     """Nothing that steers is dropped silently; the refusal names it as it was sent."""

@@ -85,6 +85,14 @@ def test_policy_fills_what_the_message_leaves_open() -> None:
     assert found.tags == ("a", "gw")
 
 
+def test_what_is_noted_is_fit_for_a_log() -> None:
+    """Names are the client's text: one with an address in it is not shown, and all are bounded."""
+    names = [b"X-PM-Metadata-joe@home.test:", *(b"X-PM-%d:" % number for number in range(30))]
+    noted = submitted(b"\r\n".join([*names, FROM])).steering.noted
+    assert noted[:3] == ("other", "X-PM-0", "X-PM-1")
+    assert len(noted) == 20
+
+
 def test_a_name_is_noted_once() -> None:
     """The list tells what had no effect, not how often."""
     found = submitted(FROM + b"X-List-Id: 1\r\nX-List-Id: 2\r\nX-List-Id: 3\r\n\r\nx")

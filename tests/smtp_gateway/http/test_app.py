@@ -73,6 +73,7 @@ async def test_ready_when_every_fact_is_good(http: httpx.AsyncClient) -> None:
     }
 
 
+@pytest.mark.trap(29)
 @pytest.mark.parametrize(
     ("change", "fault"),
     [

@@ -187,6 +187,7 @@ async def test_a_nul_in_login_is_malformed() -> None:
     assert result.message == "501 5.5.2 Malformed credentials [abc]"
 
 
+@pytest.mark.trap(2)
 async def test_trap_2_another_password_is_refused_while_the_right_one_is_cached() -> None:
     """Right user, other password, within the cache's life: 535."""
     gate = Gate()
@@ -194,6 +195,7 @@ async def test_trap_2_another_password_is_refused_while_the_right_one_is_cached(
     assert await gate.password("other") == "535 5.7.8 Authentication credentials invalid [abc]"
 
 
+@pytest.mark.trap(3)
 async def test_trap_3_a_wrong_secret_never_gets_235() -> None:
     """Nothing but the pair that the API accepts logs in."""
     gate = Gate()
@@ -262,6 +264,7 @@ async def test_the_duration_of_a_check_is_observed() -> None:
     assert gate.registry.get_sample_value(name, {"stage": "auth"}) == 2
 
 
+@pytest.mark.trap(25)
 async def test_trap_25_one_wrong_password_never_locks_out() -> None:
     """Symfony and smtplib try each mechanism; the API is asked, the count stays one."""
     gate = Gate()
@@ -270,6 +273,7 @@ async def test_trap_25_one_wrong_password_never_locks_out() -> None:
     assert (await gate.password(PASSWORD))[:3] == "235"
 
 
+@pytest.mark.trap(25)
 async def test_trap_25_six_distinct_passwords_lock_out() -> None:
     """Five are refused as wrong, the sixth is 421 and the API is not asked."""
     gate = Gate()
@@ -279,6 +283,7 @@ async def test_trap_25_six_distinct_passwords_lock_out() -> None:
     assert gate.failures("locked_out") == 1
 
 
+@pytest.mark.trap(26)
 async def test_trap_26_a_locked_attacker_does_not_lock_the_owner() -> None:
     """The owner logs in from elsewhere."""
     gate = Gate()
@@ -298,6 +303,7 @@ async def test_a_credential_in_the_cache_is_never_refused() -> None:
     assert (await gate.password(PASSWORD))[:3] == "235"
 
 
+@pytest.mark.trap(24)
 async def test_trap_24_parallel_logins_stop_at_the_limit() -> None:
     """Two hundred at once with distinct passwords: the API sees five of them."""
     gate = Gate()

@@ -94,7 +94,7 @@ def test_held_input_is_small_whatever_the_line() -> None:
     """Memory of a session is bounded in every state."""
     reader = DataReader(LIMITS, LineEndings.NORMALIZE)
     reader.feed(b"x" * 40_000)
-    assert len(reader._held) <= 16  # the bound itself is the point  # noqa: SLF001
+    assert len(reader._held) <= 16  # noqa: SLF001  # the bound itself is the point
 
 
 def test_a_text_line_of_exactly_the_limit_fits() -> None:

@@ -132,6 +132,17 @@ async def test_a_good_login_is_noted_on_the_session() -> None:
     assert stage.talk.machine.mechanism == "PLAIN"
 
 
+async def test_a_message_that_no_hook_sees_has_its_line_in_the_log() -> None:
+    """What the machine refuses at the dot is a message too."""
+    stage = Stage(RecordingHandler())
+    await stage.hear(READY)
+    await stage.hear(MAIL)
+    assert "554 5.6.0 Bare CR" in await stage.hear(b"Subject: x\r\n\r\nhe\rllo\r\n.\r\n")
+    (line,) = stage.log.of(Event.MESSAGE)
+    assert (line["session"], line["outcome"], line["recipients"]) == ("abc", "bare_cr", 1)
+    assert len(line["message"]) == 36
+
+
 async def test_a_login_beyond_its_cap_is_not_noted() -> None:
     """The session ends with 421, and nobody is logged in."""
     stage = Stage(RecordingHandler())
@@ -143,8 +154,7 @@ async def test_a_login_beyond_its_cap_is_not_noted() -> None:
 
 async def test_a_message_whose_client_is_gone_counts_as_aborted() -> None:
     """It may be delivered, but nobody heard so."""
-    handler = RecordingHandler()
-    handler.release = asyncio.Event()
+    handler = RecordingHandler(held=True)
     stage = Stage(handler)
     await stage.hear(READY)
     await stage.hear(MAIL)

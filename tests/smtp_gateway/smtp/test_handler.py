@@ -148,6 +148,7 @@ async def test_the_moment_of_the_dot_is_now_where_no_engine_tells_it() -> None:
     assert engine.courier.letters[0][0].received_monotonic == engine.clock.now
 
 
+@pytest.mark.trap(3)
 async def test_trap_3_nothing_is_taken_without_login() -> None:
     """Each hook asks by itself; nothing reaches the courier."""
     engine = Engine(logged_in=False)
@@ -160,6 +161,7 @@ async def test_trap_3_nothing_is_taken_without_login() -> None:
     assert (engine.envelope.mail_from, engine.envelope.rcpt_tos) == (None, [])
 
 
+@pytest.mark.trap(1)
 async def test_trap_1_a_login_belongs_to_its_session_alone() -> None:
     """A second session from the same address is not logged in, nor the one after STARTTLS."""
     engine = Engine()
@@ -337,6 +339,7 @@ async def test_what_delivery_raises_is_what_the_client_hears(
     assert await engine.data() == reply
 
 
+@pytest.mark.trap(12)
 async def test_trap_12_the_providers_words_stay_on_one_line() -> None:
     """CR LF and an address in the API's answer: one line, no address."""
     engine = Engine()
@@ -346,6 +349,7 @@ async def test_trap_12_the_providers_words_stay_on_one_line() -> None:
     assert await engine.data() == "550 5.6.0 Message refused: bad 250 Ok 1 for [address] [abc]"
 
 
+@pytest.mark.trap(36)
 async def test_trap_36_control_headers_are_not_the_handlers() -> None:
     """Recipients come from RCPT alone, whatever the content says."""
     engine = Engine()

@@ -110,6 +110,7 @@ def test_a_mail_passes(stock: Stock) -> None:
     assert letter.mail_from == "s@x.test"
 
 
+@pytest.mark.trap(4)
 @pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
 @pytest.mark.parametrize("initial_response_ok", [True, False])
 def test_trap_4_every_form_of_plain_and_login(
@@ -124,6 +125,7 @@ def test_trap_4_every_form_of_plain_and_login(
     assert stock.tokens.asked == [(USER, PASSWORD)]
 
 
+@pytest.mark.trap(37)
 def test_trap_37_challenges_octet_for_octet(stock: Stock) -> None:
     """The empty challenge keeps its space; LOGIN's are what gomail compares with."""
     with stock.client() as client:
@@ -136,6 +138,7 @@ def test_trap_37_challenges_octet_for_octet(stock: Stock) -> None:
         assert client.docmd("*")[0] == 501
 
 
+@pytest.mark.trap(3)
 def test_trap_3_no_login_no_relay(stock: Stock) -> None:
     """A refused login opens nothing, and MAIL says why."""
     with stock.client() as client:
@@ -149,6 +152,7 @@ def test_trap_3_no_login_no_relay(stock: Stock) -> None:
     assert stock.courier.letters == []
 
 
+@pytest.mark.trap(25)
 def test_trap_25_smtplib_tries_both_mechanisms_and_is_counted_once(stock: Stock) -> None:
     """Six connections with one wrong password leave the right one its way in."""
     for _ in range(6):
@@ -159,6 +163,7 @@ def test_trap_25_smtplib_tries_both_mechanisms_and_is_counted_once(stock: Stock)
     assert len(stock.tokens.asked) == 13
 
 
+@pytest.mark.trap(1)
 def test_trap_1_the_second_client_of_an_address_is_not_logged_in(stock: Stock) -> None:
     """While the first one is."""
     with stock.client() as first, stock.client() as second:

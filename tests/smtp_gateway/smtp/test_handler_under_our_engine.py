@@ -91,6 +91,7 @@ async def test_a_mail_passes(parts: Parts, tmp_path: Path, certificates: Certifi
     assert letter.recipients == ("b@x.test",)
 
 
+@pytest.mark.trap(4)
 async def test_trap_4_every_form_of_login(
     parts: Parts, tmp_path: Path, certificates: Certificates
 ) -> None:

@@ -76,6 +76,7 @@ def test_a_lowered_limit_counts_at_once() -> None:
     assert not took(rate, HERE, 3)
 
 
+@pytest.mark.trap(24)
 @given(
     pauses=st.lists(st.floats(0, 40, allow_nan=False), max_size=60),
     limit=st.integers(1, 5),

@@ -26,6 +26,7 @@ async def right(lockout: Lockout, password: str, *, user: str = "a@x.test", at: 
         attempt.was_right()
 
 
+@pytest.mark.trap(25)
 async def test_one_wrong_password_tried_a_thousand_times_is_one() -> None:
     """A program with a stale password never locks itself out."""
     lockout = Lockout(GivenClock())
@@ -34,6 +35,7 @@ async def test_one_wrong_password_tried_a_thousand_times_is_one() -> None:
     await right(lockout, "good")
 
 
+@pytest.mark.trap(25)
 async def test_the_sixth_distinct_password_for_one_user_name_is_locked_out() -> None:
     """Five are borne; the sixth is not even asked, right or wrong."""
     clock = GivenClock()
@@ -100,6 +102,7 @@ async def test_many_user_names_from_one_address_are_locked_out_together() -> Non
     await right(lockout, "same", user="user50@x.test", at=THERE)
 
 
+@pytest.mark.trap(26)
 async def test_trap_26_a_lock_is_no_weapon_against_the_owner() -> None:
     """The attacker is locked out; the owner of the user name logs in from elsewhere."""
     lockout = Lockout(GivenClock())
@@ -121,6 +124,7 @@ async def test_an_ipv6_host_cannot_hide_in_its_own_network() -> None:
     await right(lockout, "good", at="2001:db8:0:2::1")
 
 
+@pytest.mark.trap(24)
 async def test_trap_24_parallel_guesses_get_no_further_than_one_after_the_other() -> None:
     """Two hundred at once against a limit of ten: ten are answered, the rest is locked out."""
     lockout = Lockout(GivenClock(), LockoutRules(per_user_name=10))

@@ -168,7 +168,7 @@ def test_undeclared_oversize_is_552_at_the_dot_and_the_session_goes_on() -> None
         "250 OK",
     ]
     assert d.counts["emails_received", "rejected"] == 1
-    assert d.mails == []
+    assert (d.mails, d.refused) == ([], ["over_size"])
     assert (d.sender, d.recipients) == ("", [])
 
 

@@ -78,6 +78,7 @@ async def ready(running: Running, lines: tuple[str, ...]) -> Client:
 IN_DATA = (f"AUTH PLAIN {LOGIN}", "MAIL FROM:<a@x.test>", "RCPT TO:<b@y.test>", "DATA")
 
 
+@pytest.mark.trap(17)
 @pytest.mark.parametrize(
     ("lines", "begins", "line_end"),
     [

@@ -126,6 +126,7 @@ def test_an_error_without_a_row_answers_as_its_nearest_base() -> None:
     assert reply_for(Odd(), SESSION) == f"550 5.1.3 Recipient address refused [{SESSION}]"
 
 
+@pytest.mark.trap(12)
 def test_trap_12_text_of_the_provider_is_one_line_without_addresses() -> None:
     """The API answers with CR LF and an address in its message: one line, no address."""
     error = errors.ContentRefused(excerpt="no\r\n250 Ok 1\r\nfor <victim@x.test>, eh?")
@@ -165,6 +166,7 @@ def test_a_word_cut_by_the_bound_does_not_show_half_an_address() -> None:
 FOREIGN = st.text(st.characters(min_codepoint=0, max_codepoint=0x2FFF), max_size=1500)
 
 
+@pytest.mark.trap(37)
 @given(
     kind=st.sampled_from(KINDS),
     facts=st.dictionaries(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from itertools import count
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -261,6 +262,7 @@ class Session(RuleBasedStateMachine):
         assert self.d.say(b"NOOP\r\n") == []
 
 
+@pytest.mark.trap(37)
 def test_three_invariants_of_a_session() -> None:
     """It never breaks, it always ends, and every line that leaves is a well-formed reply."""
     run_state_machine_as_test(
@@ -299,6 +301,7 @@ def test_as_many_replies_as_commands(lines: list[bytes]) -> None:
     assert len(Dialogue().logged_in().say(group)) == len(lines)
 
 
+@pytest.mark.trap(19)
 @settings(max_examples=150, deadline=None)
 @given(
     st.lists(st.sampled_from(SAFE), max_size=6),

@@ -47,6 +47,7 @@ def check(case: Case, wire: bytes, mode: LineEndings, d: Dialogue, said: list[st
         assert not evil_was_heard(d), case.name
 
 
+@pytest.mark.trap(20)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("left", SIDES)
 def test_every_sequence_in_one_write(left: str, mode: LineEndings) -> None:
@@ -57,6 +58,7 @@ def test_every_sequence_in_one_write(left: str, mode: LineEndings) -> None:
             check(case, wire, mode, *play(wire, mode, len(wire)))
 
 
+@pytest.mark.trap(20)
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("left", SIDES)
 def test_every_sequence_octet_by_octet(left: str, mode: LineEndings) -> None:

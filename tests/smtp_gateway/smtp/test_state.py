@@ -35,6 +35,25 @@ def test_facts_for_the_log_line() -> None:
     assert (m.closing, m.ended_by) == (True, "quit")
 
 
+def test_the_last_refusal_is_kept_by_its_codes() -> None:
+    """The reference at the end of a refusal leads to a session, and that says what was refused."""
+    d = Dialogue(script={HookName.MAIL: "550 5.7.1 no mail of a@sender.test"}).ready()
+    assert (d.machine.refusals, d.machine.last_refusal) == (0, "")
+    d.say(b"RCPT TO:<b@x.test>\r\n")
+    assert d.machine.last_refusal == "RCPT 530 5.7.0"
+    d.say(LOGIN + MAIL)
+    assert (d.machine.refusals, d.machine.last_refusal) == (2, "MAIL 550 5.7.1")
+    d.say(b"NOOP\r\n")
+    assert (d.machine.refusals, d.machine.last_refusal) == (2, "MAIL 550 5.7.1")
+
+
+def test_a_refused_message_is_the_last_refusal() -> None:
+    """The dot has no verb of its own."""
+    d = Dialogue(script={HookName.DATA: "451 later"}).in_data()
+    d.say(BODY)
+    assert d.machine.last_refusal == "message 451"
+
+
 def test_strict_refuses_any_bare_lf() -> None:
     """smtp-server 3.3: no mode passes it through."""
     d = Dialogue(settings(line_endings=LineEndings.STRICT)).in_data()

@@ -215,6 +215,7 @@ def mount(folder: Path, generation: str) -> None:
     swap.replace(folder / "..data")
 
 
+@pytest.mark.trap(32)
 def test_follows_the_swap_of_a_mounted_secret(
     tmp_path: Path, authority: trustme.CA, clock: GivenClock
 ) -> None:
@@ -320,3 +321,11 @@ async def test_watches_by_itself(tmp_path: Path, authority: trustme.CA) -> None:
             await watched.heard.wait()
             watched.heard.clear()
         watching.cancel()
+
+
+def test_the_floor_can_be_raised(tmp_path: Path, authority: trustme.CA) -> None:
+    """Who asks for TLS 1.3 gets nothing less."""
+    pair = write_pair(tmp_path, authority)
+    assert load_certificate(*pair, ssl.TLSVersion.TLSv1_3).context.minimum_version == (
+        ssl.TLSVersion.TLSv1_3
+    )
