@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 import yaml
 from prometheus_client import CollectorRegistry
-from smtp_gateway.live import LiveFile
 
 from smtp_gateway import settings as gateway_settings
+from smtp_gateway.live import LiveFile
 from smtp_gateway.settings import LIVE_NAMES, Settings
 from smtp_gateway.telemetry import Metrics
 from smtp_operator.fleet.draft import Draft

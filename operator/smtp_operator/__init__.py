@@ -19,4 +19,6 @@ Import order, upper may import lower, never the reverse (held by import-linter):
     utils                          clock, tasks
 """
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("cakemail-smtp-gateway")

@@ -20,8 +20,8 @@ NAME_MESSAGE = (
     "name must be a DNS label of at most 40 characters that starts with a letter; "
     "Services are named after it"
 )
-COPIES = 4  # of the largest message: three while it is read, and a quarter of memory stays free
-RESTING_BYTES = 128 * 1024**2  # what the gateway takes without any mail, and room to spare
+COPIES = 10  # of the largest message: three here, four in the worker, and a quarter stays free
+RESTING_BYTES = 160 * 1024**2  # what the gateway takes without any mail, and room to spare
 CLUSTER_SUFFIXES = (".svc", ".svc.cluster.local")
 CERT_MANAGER_GROUP = "cert-manager.io"
 
@@ -250,7 +250,7 @@ def _requests_within_limits(spec: Spec) -> Paths:
 
 
 @rule(
-    "limits.memory must hold 128Mi and four times spec.limits.maxMessageBytes: "
+    "limits.memory must hold 160Mi and ten times spec.limits.maxMessageBytes: "
     "the gateway would not start"
 )
 def _memory_holds_a_message(spec: Spec) -> Paths:
