@@ -29,6 +29,7 @@ from smtp_gateway.policy import EmailType, InlineImages, Policy, Tracking
 
 FAMILIES = ("SMTP_", "SMTPS_", "HTTP_", "TLS_", "CAKEMAIL_", "RATE_LIMIT_", "MAX_CONNECTIONS_",
             "CONNECTION_TIMEOUT", "MESSAGE_SIZE_", "LOG_")  # fmt: skip
+NEARLY_EQUAL: Final = 0.9  # of difflib: one or two letters in a name of ours
 FOREIGN = frozenset({"HTTP_PROXY"})  # a convention of many programs, none of ours
 
 # A Kubernetes Service called `smtp` puts SMTP_PORT=tcp://..., SMTP_SERVICE_HOST and
@@ -428,7 +429,7 @@ def load(variables: Mapping[str, str]) -> tuple[Settings, list[str]]:
                 notes.append(f"{name} comes from a Kubernetes service link and is left aside")
         elif name in known:
             ours[name.lower()] = value
-        elif name.startswith(FAMILIES) and name not in FOREIGN:
+        elif _is_meant(name, known):
             problems.append(f"{name}: is unknown{_suggestion(name, known)}")
     # An empty variable means what an absent one means: manifests often set "" for "default".
     given = {name: value for name, value in ours.items() if value.strip()}
@@ -445,6 +446,15 @@ def load(variables: Mapping[str, str]) -> tuple[Settings, list[str]]:
 
 def _is_service_link(name: str, value: str) -> bool:
     return bool(_SERVICE_LINK_NAME.search(name) or _SERVICE_LINK_VALUE.match(value))
+
+
+def _is_meant(name: str, known: set[str]) -> bool:
+    """Whether an unknown name is one of ours, misspelt: of a family, or a letter or two away."""
+    if name in FOREIGN:
+        return False
+    return name.startswith(FAMILIES) or bool(
+        difflib.get_close_matches(name, known, n=1, cutoff=NEARLY_EQUAL)
+    )
 
 
 def _suggestion(name: str, known: set[str]) -> str:

@@ -85,6 +85,18 @@ def test_a_misspelt_variable_stops_the_start_and_names_the_nearest() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("MAX_CONNECTION_PER_POD", "MAX_CONNECTIONS_PER_POD"),
+        ("MESSAGE_SIZ_LIMIT", "MESSAGE_SIZE_LIMIT"),
+    ],
+)
+def test_a_letter_away_from_a_setting_is_a_typing_error_too(name: str, meant: str) -> None:
+    """Also where the slip is in the part that makes the family."""
+    assert problems(**{name: "1"}) == [f"{name}: is unknown; did you mean {meant}?"]
+
+
 def test_every_fault_has_its_line() -> None:
     """One start shows all that is wrong."""
     assert problems(SMTP_PORT="x", TLS_CRET_PATH="/tls", HTTP_PORT="y") == [
