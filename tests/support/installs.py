@@ -1,0 +1,37 @@
+"""What an installation of the operator consists of, whoever rendered it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+MANIFESTS = Path(__file__).parents[2] / "manifests"
+BASE = MANIFESTS / "kustomize" / "base"
+
+Object = Mapping[str, Any]
+
+
+def documents(text: str) -> list[Object]:
+    """The objects of a stream of YAML; empty documents are left out."""
+    return [item for item in yaml.safe_load_all(text) if item]
+
+
+def named(objects: Iterable[Object], kind: str, name: str) -> Object:
+    """The only object of this kind and name."""
+    (found,) = [o for o in objects if (o["kind"], o["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def of_kind(objects: Iterable[Object], kind: str) -> list[Object]:
+    """All objects of a kind."""
+    return [item for item in objects if item["kind"] == kind]
+
+
+def container_of(deployment: Object) -> Object:
+    """The only container."""
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    found: Object = container
+    return found
