@@ -24,8 +24,9 @@ CITED_AS = {
     "drop-in-compatibility": "drop-in-compatibility.md",
     "performance": "performance.md",
     "verification": "verification.md",
+    "operator": "operator.md",
 }
-SOURCES = ("gateway", "tests", "docs", ".ci", ".github")
+SOURCES = ("gateway", "operator", "crds", "manifests", "tests", "docs", ".ci", ".github")
 KINDS = frozenset({".py", ".yaml", ".yml", ".md", ".toml", ".go", ".txt"})
 FOREIGN = frozenset({"node_modules", "__pycache__"})
 
@@ -118,7 +119,9 @@ def test_the_tree_is_searched() -> None:
         ("drop-in 3, rule 3", [("drop-in", "3.3")]),
         ("[`performance.md`](performance.md) 2.4", [("performance", "2.4")]),
         ("drop-in-compatibility 5.2: every name", [("drop-in-compatibility", "5.2")]),
+        ("operator 12: waves; operator.md, section 7", [("operator", "12"), ("operator", "7")]),
         ("performance of 4 cores; npm smtp-server 3.21", []),
+        ("an operator of 2 clusters; smtp-operator 8080", []),
     ],
 )  # fmt: skip
 def test_every_form_of_a_citation_is_read(text: str, expected: list[tuple[str, str]]) -> None:
@@ -126,15 +129,28 @@ def test_every_form_of_a_citation_is_read(text: str, expected: list[tuple[str, s
     assert list(citations(text)) == expected
 
 
+def test_the_operators_folders_are_searched() -> None:
+    """Code, definitions and manifests of the operator may cite, and what they cite is followed."""
+    probes = ROOT / "operator" / "smtp_operator" / "resources" / "pod.py"
+    read = set(sources())
+
+    assert {probes, ROOT / "crds" / "smtpgateways.yaml", ROOT / "manifests" / "README.md"} <= read
+    assert ("smtp-server", "4.7") in set(citations(probes.read_text(encoding="utf-8")))
+
+
 def test_a_section_that_does_not_exist_is_told_apart() -> None:
     """A section, an item or a mark beyond the last one is none."""
     assert {"7.5", "7.5.6", "D14"} <= places("cakemail-api.md")
     assert not {"7.7", "7.5.7", "D15", "10"} & places("cakemail-api.md")
+    assert {"1.8", "12", "16"} <= places("operator.md")
+    assert not {"1.9", "17"} & places("operator.md")
 
 
 def test_every_file_that_a_page_names_exists() -> None:
     """A path in code marks, from the root of the tree; a star stands for any name."""
-    named = re.compile(r"`((?:tests|gateway|docs|\.ci)/[\w./*-]*(?:/|\.\w+))`")
+    named = re.compile(
+        r"`((?:tests|gateway|operator|crds|manifests|docs|\.ci)/[\w./*-]*(?:/|\.\w+))`"
+    )
     lost = [
         f"{page.name}: {path}"
         for page in sorted(DESIGN.glob("*.md"))
