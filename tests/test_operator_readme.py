@@ -1,0 +1,74 @@
+"""The operator's page says what its settings class says, and names files that are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic.fields import FieldInfo
+
+from smtp_operator.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "operator" / "README.md"
+PACKAGE = ROOT / "operator" / "smtp_operator"
+HEAD = ["| variable | default | meaning |", "|---|---|---|"]
+
+
+def text() -> str:
+    """The whole page."""
+    return README.read_text(encoding="utf-8")
+
+
+def written() -> list[str]:
+    """The lines between the two markers."""
+    inside = text().partition("<!-- settings -->\n")[2].partition("<!-- /settings -->")[0]
+    return inside.strip().splitlines()
+
+
+def row(name: str, field: FieldInfo) -> str:
+    """The table's row for one setting."""
+    default = "**required**" if field.is_required() else shown(field.default)
+    return f"| `{name.upper()}` | {default} | {field.description} |"
+
+
+def shown(default: object) -> str:
+    """A default as people write it in the environment; an empty cell where there is none."""
+    match default:
+        case bool():
+            return f"`{str(default).lower()}`"
+        case int() | float() | str() if str(default):
+            return f"`{default}`"
+        case _:
+            return ""
+
+
+def test_the_table_has_one_row_for_each_setting_in_the_order_of_the_class() -> None:
+    """Name, default and meaning of every variable, and nothing else."""
+    expected = HEAD + [row(name, field) for name, field in Settings.model_fields.items()]
+
+    assert written() == expected
+
+
+def test_a_required_setting_and_a_plain_default_look_as_readers_expect() -> None:
+    """Two rows written out, so that the table's form itself cannot drift."""
+    assert written()[2] == (
+        "| `GATEWAY_IMAGE` | **required** | Image of the gateway released with this operator. |"
+    )
+    assert "| `LEASE_NAME` | `smtp-operator` | Name of the election's Lease. |" in written()
+
+
+def test_the_way_of_a_gateway_leads_past_files_that_exist() -> None:
+    """Each file named in the table of stops is one of the operator's."""
+    named = re.findall(r"`((?:\w+/)?[\w*]+\.py)`", text())
+
+    assert {"events.py", "reconcile.py", "fleet/decision.py", "resources/*.py"} <= set(named)
+    lost = [name for name in named if name != "__init__.py" and not any(PACKAGE.glob(name))]
+    assert lost == []
+
+
+@pytest.mark.parametrize("folder", ["fleet", "resources", "cluster"])
+def test_the_way_of_a_gateway_leads_into_each_folder(folder: str) -> None:
+    """No layer of the operator is left out."""
+    assert f"`{folder}/" in text()
