@@ -147,6 +147,8 @@ async def feed(
         clusterwide=settings.clusterwide,
         namespaces=list(settings.watch_namespaces),
         stop_flag=stop,
+        # Else kopf asks the system for the user's name, and a container's user has none.
+        identity=settings.pod_name,  # type: ignore[arg-type]  # a str; its type is not exported
     )
     on_spawned()
     await kopf.run_tasks(tasks, ignored=ours)
