@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import itertools
 import time
 
-import aiosmtplib
 import pytest
 import trustme
 
 from tests.cluster.commands import wait_until
 from tests.end_to_end.pods import IMAGE, Fleet, mail, serial
+from tests.end_to_end.senders import Sender
 from tests.support.images import archive_of
 from tests.support.kubernetes import Kubernetes
 from tests.support.sandbox import Sandbox
@@ -20,46 +18,6 @@ from tests.support.sandbox import Sandbox
 pytestmark = [pytest.mark.needs("pods", "images", "webhooks"), pytest.mark.timeout(400)]
 
 _SECRET_SECONDS = 150  # the kubelet looks once a minute by default, and once more to be sure
-
-
-class Sender:
-    """Clients that send one mail after the other, each until it is taken."""
-
-    def __init__(self, fleet: Fleet) -> None:
-        self.taken: list[int] = []
-        self._fleet = fleet
-        self._numbers = itertools.count(1)
-        self._stopped = False
-        self._news = asyncio.Condition()
-
-    async def keep_sending(self) -> None:
-        """One client. A mail that was not taken is tried again, over a new connection."""
-        while not self._stopped:
-            number = next(self._numbers)
-            while not await self._try(number):
-                pass
-            async with self._news:
-                self.taken.append(number)
-                self._news.notify_all()
-
-    async def _try(self, number: int) -> bool:
-        try:
-            client = await self._fleet.session()
-            with contextlib.closing(client):
-                await client.send_message(mail(number))
-        except (aiosmtplib.SMTPException, OSError):
-            return False
-        return True
-
-    async def sent_more(self, count: int) -> None:
-        """Return when so many further mails were taken."""
-        wanted = len(self.taken) + count
-        async with self._news:
-            await self._news.wait_for(lambda: len(self.taken) >= wanted)
-
-    def stop(self) -> None:
-        """No further mails."""
-        self._stopped = True
 
 
 @pytest.fixture(scope="session")
@@ -110,8 +68,7 @@ async def test_deleting_a_pod_loses_no_mail(
         await asyncio.gather(*sending)
 
     assert victim not in fleet.pods()
-    expected = {(f"<{n}@client.example.org>", f"reader{n}@example.org"): 1 for n in sender.taken}
-    assert sandbox.counts() == expected
+    assert sandbox.counts() == sender.expected()
 
 
 async def test_a_renewed_secret_serves_new_sessions_and_cuts_no_old_one(
