@@ -1,6 +1,6 @@
 # What a person types. Each target is a part of .ci/run, which CI calls in the same way.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-cluster cluster cluster-down demo bench golden lock images clean ci
+.PHONY: help setup check test test-cluster cluster cluster-down cluster-demo demo bench golden lock images clean ci
 
 help:          ## this list
 	@awk -F ': *## ' '/^[a-z-]+: *## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -22,6 +22,9 @@ cluster:       ## have a local Kubernetes; prints its kubeconfig (root; the firs
 
 cluster-down:  ## end it and leave nothing
 	@.ci/run cluster-down
+
+cluster-demo:  ## operator, fleet and one mail on a Kubernetes of its own, gone afterwards (root)
+	@.ci/run cluster-demo
 
 demo:          ## sandbox, gateway and one mail on this machine (ONCE=1 ends by itself)
 	@.ci/run demo
