@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from pydantic.fields import FieldInfo
 
 from smtp_operator.settings import Settings
@@ -72,3 +73,42 @@ def test_the_way_of_a_gateway_leads_past_files_that_exist() -> None:
 def test_the_way_of_a_gateway_leads_into_each_folder(folder: str) -> None:
     """No layer of the operator is left out."""
     assert f"`{folder}/" in text()
+
+
+def blocks(page: str, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    content = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(rf"^```{language}\n(.*?)^```", content, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", ["README.md", "operator/README.md", "docs/smtpgateway.md"])
+def test_the_first_fleet_of_a_page_is_the_sample_that_is_applied(page: str) -> None:
+    """What is shown is what ``manifests/samples/smtpgateway.yaml`` holds."""
+    sample = (ROOT / "manifests" / "samples" / "smtpgateway.yaml").read_text(encoding="utf-8")
+
+    assert yaml.safe_load(blocks(page, "yaml")[0]) == yaml.safe_load(sample)
+
+
+def test_the_kustomization_shown_changes_what_the_base_has() -> None:
+    """Image, container and variable of the page's patch are those of the base's Deployment."""
+    shown_file = yaml.safe_load(blocks("manifests/README.md", "yaml")[0])
+    (folder,) = shown_file["resources"]
+    base = yaml.safe_load((ROOT / folder / "deployment.yaml").read_text(encoding="utf-8"))
+    patch = yaml.safe_load(shown_file["patches"][0]["patch"])
+    (theirs,) = base["spec"]["template"]["spec"]["containers"]
+    (ours,) = patch["spec"]["template"]["spec"]["containers"]
+
+    assert patch["metadata"]["name"] == base["metadata"]["name"] == "smtp-operator"
+    assert ours["name"] == theirs["name"]
+    assert {one["name"] for one in ours["env"]} <= {one["name"] for one in theirs["env"]}
+    assert theirs["image"].partition(":")[0] in {one["name"] for one in shown_file["images"]}
+
+
+@pytest.mark.parametrize("page", ["README.md", "manifests/README.md", "crds/README.md"])
+def test_every_path_in_a_command_exists(page: str) -> None:
+    """What a reader is told to apply or to build from is there."""
+    commands = "\n".join([*blocks(page, "sh"), *blocks(page, "")])
+    named = re.findall(r"(?:-f|--file|--kustomize|-k) ([\w./-]*\w[\w./-]*)", commands)
+
+    assert named != []
+    assert [path for path in named if not (ROOT / path).exists()] == []
