@@ -15,6 +15,7 @@ import time
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -65,7 +66,7 @@ class Demo:
     def load_images(self) -> None:
         """Build what has changed, and let pods use it."""
         for name, dockerfile in IMAGES.items():
-            timed(f"{name} from {dockerfile}", lambda n=name, d=dockerfile: self._load(n, d))
+            timed(f"{name} from {dockerfile}", partial(self._load, name, dockerfile))
 
     def _load(self, name: str, dockerfile: str) -> None:
         built = images.build(ROOT, f"docker.io/library/{name}", ROOT / dockerfile)
