@@ -38,7 +38,7 @@ golden:        ## rewrite the expected requests of tests/golden from what the co
 lock:          ## write requirements/*.txt from pyproject.toml (UPGRADE=1 for newest versions)
 	@.ci/run lock
 
-images:        ## the container image of the gateway
+images:        ## the container images of gateway, operator and sandbox (TAG=0.1.0)
 	@.ci/run images
 
 clean:         ## remove what the other targets made
