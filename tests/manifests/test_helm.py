@@ -17,14 +17,22 @@ import pytest
 
 from smtp_operator.resources.pod_security import violations
 from smtp_operator.settings import Settings, load
-from tests.cluster.commands import CommandFailed, run
+from tests.cluster.commands import CommandFailed
 from tests.support.gateways import CRD_NAME
-from tests.support.installs import BASE, MANIFESTS, container_of, documents, named, of_kind
+from tests.support.installs import (
+    BASE,
+    MANIFESTS,
+    OPERATOR_CHART,
+    Helm,
+    container_of,
+    documents,
+    named,
+    of_kind,
+)
 from tests.support.kubernetes import Kubernetes
 from tests.support.smtpgateway import CRD_FILE
 
-CHARTS = MANIFESTS / "helm"
-OPERATOR, CRDS = CHARTS / "smtp-operator", CHARTS / "smtp-operator-crds"
+OPERATOR, CRDS = OPERATOR_CHART, MANIFESTS / "helm" / "smtp-operator-crds"
 GOLDEN = Path(__file__).parent / "golden"
 RELEASE = "smtp-operator"
 CASES: Mapping[str, Mapping[str, Any]] = {
@@ -57,26 +65,9 @@ CASES: Mapping[str, Mapping[str, Any]] = {
 pytestmark = pytest.mark.needs("helm")
 
 
-class Helm:
-    """The program, for one cluster."""
-
-    def __init__(self, kubernetes: Kubernetes) -> None:
-        self._program = kubernetes.program("helm")
-        self._target = f"--kubeconfig={kubernetes.kubeconfig}"
-
-    def __call__(self, *argv: str | Path, values: Mapping[str, Any] | None = None) -> str:
-        """Its output. Values go in by its standard input: JSON is YAML.
-
-        Raises:
-            CommandFailed: it ended with another status than 0.
-        """
-        more = [] if values is None else ["--values=-"]
-        stdin = None if values is None else json.dumps(values)
-        return run(self._program, self._target, *argv, *more, stdin=stdin, timeout=120)
-
-    def rendered(self, values: Mapping[str, Any], release: str = RELEASE) -> str:
-        """The operator's chart."""
-        return self("template", release, OPERATOR, "--namespace=smtp-operator", values=values)
+def rendered(helm: Helm, values: Mapping[str, Any], release: str = RELEASE) -> str:
+    """The operator's chart."""
+    return helm("template", release, OPERATOR, "--namespace=smtp-operator", values=values)
 
 
 @pytest.fixture
@@ -101,7 +92,7 @@ def test_the_operators_chart_renders_what_stands_in_golden(
     case: str, helm: Helm, pytestconfig: pytest.Config
 ) -> None:
     """Comments included: a reviewer sees what a cluster gets."""
-    made = helm.rendered(CASES[case])
+    made = rendered(helm, CASES[case])
     golden = GOLDEN / f"{case}.yaml"
     if pytestconfig.getoption("--update-golden"):
         golden.write_text(made, encoding="utf-8")
@@ -110,7 +101,7 @@ def test_the_operators_chart_renders_what_stands_in_golden(
 
 def test_the_chart_grants_what_the_base_grants(helm: Helm) -> None:
     """One table of rights, in two forms."""
-    made = documents(helm.rendered({}))
+    made = documents(rendered(helm, {}))
     wanted = base("access.yaml")
 
     for kind, name in (("ClusterRole", RELEASE), ("Role", f"{RELEASE}-election")):
@@ -125,7 +116,7 @@ def test_the_chart_grants_what_the_base_grants(helm: Helm) -> None:
 
 def test_the_chart_starts_what_the_base_starts(helm: Helm) -> None:
     """But for a label that tells releases apart, and the Lease that is named after the release."""
-    made = documents(helm.rendered({}))
+    made = documents(rendered(helm, {}))
     (wanted,) = base("deployment.yaml")
     spec = deepcopy(named(made, "Deployment", RELEASE)["spec"])
 
@@ -157,7 +148,7 @@ def rule_of(role: Mapping[str, Any], resource: str) -> list[str]:
 
 def test_named_namespaces_are_the_only_ones_with_rights(helm: Helm) -> None:
     """A Role in each instead of a ClusterRole; there Secrets may be watched."""
-    made = documents(helm.rendered(CASES["namespaces"]))
+    made = documents(rendered(helm, CASES["namespaces"]))
     roles = [role for role in of_kind(made, "Role") if role["metadata"]["name"] == RELEASE]
     wanted = deepcopy(named(base("access.yaml"), "ClusterRole", RELEASE)["rules"])
     rule_of({"rules": wanted}, "secrets")[:] = ["get", "list", "watch", "create", "patch", "delete"]
@@ -179,7 +170,7 @@ def test_secrets_may_be_listed_exactly_when_the_operator_watches_them(
 ) -> None:
     """The chart decides as ``Settings.secrets_watched`` does, from the variables that it sets."""
     values = {"watchSecrets": watch_secrets, "watchNamespaces": namespaces}
-    made = documents(helm.rendered(values))
+    made = documents(rendered(helm, values))
     settings = settings_of(named(made, "Deployment", RELEASE))
     (role,) = [r for r in made if r["kind"] in {"ClusterRole", "Role"}
                and r["metadata"]["name"] == RELEASE]  # fmt: skip
@@ -199,7 +190,7 @@ def settings_of(deployment: Mapping[str, Any]) -> Settings:
 
 def test_values_become_settings(helm: Helm) -> None:
     """Each in its place, and the program takes all of them."""
-    made = documents(helm.rendered(CASES["everything"]))
+    made = documents(rendered(helm, CASES["everything"]))
     settings = settings_of(named(made, "Deployment", RELEASE))
 
     assert settings.gateway_image == "registry.example/gateway:2"
@@ -210,19 +201,19 @@ def test_values_become_settings(helm: Helm) -> None:
 
 def test_releases_of_other_names_elect_by_other_leases(helm: Helm) -> None:
     """A canary beside the first: no object in common, and rights on its own Lease only."""
-    made = documents(helm.rendered({}, release="smtp.canary"))
+    made = documents(rendered(helm, {}, release="smtp.canary"))
     election = named(made, "Role", "smtp-canary-election")
 
     assert settings_of(named(made, "Deployment", "smtp-canary")).lease_name == "smtp-canary"
     assert election["rules"][1]["resourceNames"] == ["smtp-canary"]
-    first = {(o["kind"], o["metadata"]["name"]) for o in documents(helm.rendered({}))}
+    first = {(o["kind"], o["metadata"]["name"]) for o in documents(rendered(helm, {}))}
     assert first.isdisjoint({(o["kind"], o["metadata"]["name"]) for o in made})
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_rendered_pod_keeps_to_the_restricted_profile(case: str, helm: Helm) -> None:
     """Whatever the values are."""
-    made = documents(helm.rendered(CASES[case]))
+    made = documents(rendered(helm, CASES[case]))
 
     assert violations(named(made, "Deployment", RELEASE)["spec"]["template"]) == []
 
@@ -250,7 +241,7 @@ def test_wrong_values_are_refused_before_anything_is_rendered(mistake: str, helm
     values, word = MISTAKES[mistake]
 
     with pytest.raises(CommandFailed, match=rf"(?s)don't meet the specifications.*{word}"):
-        helm.rendered(values)
+        rendered(helm, values)
 
 
 def test_the_crd_chart_is_the_definition_itself(helm: Helm) -> None:
