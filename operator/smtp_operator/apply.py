@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from smtp_operator.cluster import ports
 from smtp_operator.cluster.api import Cluster
 from smtp_operator.cluster.children import APPLIED_HASH, MANAGER, Children, Place, Seen, seen
 from smtp_operator.errors import ClusterUnavailable, Conflict, OperatorError, Refused
@@ -120,7 +121,10 @@ class Applier:
         try:
             await self._send(gateway, child, ref, log)
         except Refused as refusal:
-            if not await self._recreate(gateway, child, ref, refusal, log):
+            if not (
+                await self._recreate(gateway, child, ref, refusal, log)
+                or await self._make_room(gateway, child, ref, log)
+            ):
                 return Failure(ref, Reason.APPLY_FAILED, refusal.detail)
         return None
 
@@ -135,7 +139,7 @@ class Applier:
             return False
         live = await self._observer.look(gateway, ref)
         self._children.mark_compared(place)
-        return live is None or not contains(live, child)
+        return live is None or not contains(live, child) or bool(_foreign_ports(live, child))
 
     def _hash_differs(self, gateway: Gateway, child: Object) -> bool:
         known = self._known(gateway, Ref(child["kind"], child["metadata"]["name"]))
@@ -152,6 +156,8 @@ class Applier:
         except Conflict:
             await self._observer.look(gateway, ref)  # what we remembered of it is wrong
             raise
+        if excess := _foreign_ports(live, child):
+            live = await self._amend(gateway, ref, excess)
         self._children.applied(seen(ref.kind, live))
         log.info(Event.APPLIED, kind=ref.kind, child=ref.name)
 
@@ -180,6 +186,20 @@ class Applier:
         await self._delete(gateway, ref, log)
         await self._send(gateway, child, ref, log)
         return True
+
+    async def _make_room(self, gateway: Gateway, child: Object, ref: Ref, log: Log) -> bool:
+        """A port changed by hand has our port's name: see ``ports``."""
+        live = await self._observer.look(gateway, ref)
+        if live is None or not is_ours(live, gateway) or not _foreign_ports(live, child):
+            return False
+        await self._amend(gateway, ref, ports.renaming(live, child))
+        await self._send(gateway, child, ref, log)
+        return True
+
+    async def _amend(self, gateway: Gateway, ref: Ref, patch: ports.Patch) -> Object:
+        live = await self._cluster.amend(ref.kind, gateway.key.namespace, ref.name, patch)
+        self._metrics.applies.labels(ref.kind, "amended").inc()
+        return live
 
     async def _delete(self, gateway: Gateway, ref: Ref, log: Log) -> None:
         """Read again before anything is destroyed: the memory may be wrong."""
@@ -237,6 +257,10 @@ APPLY_RESULT: Mapping[type[OperatorError], str] = {
 
 def _place(gateway: Gateway, ref: Ref) -> Place:
     return Place(ref.kind, gateway.key.namespace, ref.name)
+
+
+def _foreign_ports(live: Object, child: Object) -> ports.Patch:
+    return ports.removal(live, child) if child["kind"] == ports.KIND else []
 
 
 def contains(live: Any, wanted: Any) -> bool:

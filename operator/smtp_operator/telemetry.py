@@ -24,7 +24,7 @@ from prometheus_client import (
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300)
 RESULTS = ("done", "after", "gone", "transient", "terminal", "failed")
-APPLY_RESULTS = ("applied", "conflict", "refused", "unavailable", "deleted")
+APPLY_RESULTS = ("applied", "conflict", "refused", "unavailable", "deleted", "amended")
 GATEWAY_STATES = ("ready", "not_ready", "paused")
 ROLLOUT_STATES = ("Idle", "Waiting", "Progressing", "Held", "Failed")
 PRIORITIES = ("edit", "routine")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from smtp_operator.cluster.api import Object
@@ -92,6 +92,25 @@ class ClusterDouble:
         if place not in self._stored:
             raise NotFound(f"{place} is not there")
         return self._apply(body, (manager, "Apply", "status"), force=True)
+
+    async def amend(self, kind: str, namespace: str, name: str, patch: Sequence[Object]) -> Object:
+        """See ``Cluster``; of lists only, as the operator uses it."""
+        self.writes.append(("amend", kind, name, ""))
+        place = (kind, namespace, name)
+        after = self.read(*place)
+        for step in patch:
+            *parents, last = step["path"].strip("/").split("/")
+            target: Any = after
+            for part in parents:
+                target = target[int(part)] if isinstance(target, list) else target[part]
+            if step["op"] == "remove":
+                del target[int(last)]
+            elif step["op"] == "add":
+                target[last] = step["value"]
+            elif target[last] != step["value"]:
+                raise Refused("the test failed", status=422, reason="Invalid")
+        self._edit(place, after, ("smtp-operator", "Update", ""))
+        return self.read(*place)
 
     async def delete(
         self, kind: str, namespace: str, name: str, *, uid: str, resource_version: str

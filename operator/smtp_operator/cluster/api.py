@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -41,6 +41,10 @@ class Cluster(Protocol):
 
     async def apply_status(self, body: Object, *, manager: str) -> Object:
         """Server-side apply of the status subresource."""
+        ...
+
+    async def amend(self, kind: str, namespace: str, name: str, patch: Sequence[Object]) -> Object:
+        """Change one object by a JSON patch (RFC 6902), all of it or nothing."""
         ...
 
     async def delete(

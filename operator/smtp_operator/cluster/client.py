@@ -6,7 +6,7 @@ asks whether we still lead: none may begin after the renew deadline.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from smtp_operator.cluster.api import Object
@@ -78,6 +78,18 @@ class ApiCluster:
     async def apply_status(self, body: Object, *, manager: str) -> Object:
         """See ``Cluster``."""
         return await self._apply(body, "status", manager, force=True, dry_run=False)
+
+    async def amend(self, kind: str, namespace: str, name: str, patch: Sequence[Object]) -> Object:
+        """See ``Cluster``."""
+        await self._before_write()
+        return _object(
+            await self._connection.call(
+                "PATCH",
+                KINDS[kind].path(namespace, name),
+                body=list(patch),
+                content_type="application/json-patch+json",
+            )
+        )
 
     async def delete(
         self, kind: str, namespace: str, name: str, *, uid: str, resource_version: str
