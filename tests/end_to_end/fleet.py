@@ -83,6 +83,15 @@ class InstalledOperator:
         holder = str(lease["spec"].get("holderIdentity") or "")
         return f"pod/{holder.partition('_')[0]}" if holder else ""
 
+    def writes(self, pod: str) -> float:
+        """How often this process has written a child or a status, by its own count."""
+        address = self.kubernetes.reach(pod, 8080, OPERATOR)
+        url = f"http://{address.host}:{address.port}/metrics"
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            lines = answer.read().decode().splitlines()
+        counted = (line for line in lines if line.startswith("smtp_operator_apply_total{"))
+        return sum(float(line.rpartition(" ")[2]) for line in counted)
+
     def logs(self) -> list[dict[str, Any]]:
         """All lines of all pods."""
         lines = [line for pod in self.pods() for line in self.kubectl("logs", pod).splitlines()]
