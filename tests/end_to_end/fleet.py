@@ -57,6 +57,12 @@ class InstalledOperator:
         installed.scale(2)
         return installed
 
+    def remove(self) -> None:
+        """All but the definitions, which other tests use too; return when the pods are gone."""
+        self.kubernetes.kubectl("delete", f"namespace/{OPERATOR}", "--timeout=120s", timeout=180)
+        for kind in ("clusterrolebinding", "clusterrole"):
+            self.kubernetes.kubectl("delete", f"{kind}/{OPERATOR}")
+
     def kubectl(self, *argv: str) -> str:
         """In the operator's namespace."""
         return self.kubernetes.kubectl("--namespace", OPERATOR, *argv, timeout=180)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
 
 import pytest
 import trustme
@@ -21,10 +22,17 @@ _REPAIR_SECONDS = 20
 _GONE_SECONDS = 90
 
 
-@pytest.fixture(scope="session")
-def operator(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> InstalledOperator:
-    """The published base, applied; two operators, one of which leads."""
-    return InstalledOperator.install(kubernetes, tmp_path_factory.mktemp("images"))
+@pytest.fixture(scope="module")
+def operator(
+    kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[InstalledOperator]:
+    """The published base, applied; two operators, one of which leads. Gone after this module.
+
+    It serves the whole cluster, so it would answer for objects of other tests too.
+    """
+    installed = InstalledOperator.install(kubernetes, tmp_path_factory.mktemp("images"))
+    yield installed
+    installed.remove()
 
 
 @pytest.fixture
