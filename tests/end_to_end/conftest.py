@@ -2,6 +2,8 @@
 
 Gateways live for the whole run, because starting one costs more than most tests. When one ends, its
 log is searched for whatever customers wrote.
+
+The operator of a whole cluster is there for the tests of this package and no others.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any
 import pytest
 
 from smtp_gateway.telemetry import Event
+from tests.end_to_end.fleet import InstalledOperator, ManagedFleet, SandboxPod
 from tests.support.gateway import (
     Certificates,
     GatewayProcess,
@@ -21,6 +24,7 @@ from tests.support.gateway import (
     make_certificates,
     running_gateway,
 )
+from tests.support.kubernetes import Kubernetes
 from tests.support.sandbox import Sandbox
 from tests.support.tenants import Tenant, new_tenant, private_words, seed_of
 from tests.support.wire import Wire
@@ -140,3 +144,34 @@ def sandbox(running_sandbox: Sandbox, tenants: list[Tenant]) -> Sandbox:
     """The sandbox with these customers, with nothing captured and no faults."""
     running_sandbox.clear(seed_of(tenants))
     return running_sandbox
+
+
+# -- managed fleets, in a cluster
+
+
+@pytest.fixture(scope="package")
+def operator(
+    kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[InstalledOperator]:
+    """The published base, applied; two operators, one of which leads. Gone after this package.
+
+    It serves the whole cluster, so it would answer for objects of other tests too.
+    """
+    installed = InstalledOperator.install(kubernetes, tmp_path_factory.mktemp("images"))
+    yield installed
+    installed.remove()
+
+
+@pytest.fixture
+def sandbox_pod(kubernetes: Kubernetes, namespace: str) -> SandboxPod:
+    """In the test's namespace, running."""
+    pod = SandboxPod(kubernetes, namespace)
+    pod.start()
+    return pod
+
+
+@pytest.fixture
+def fleet(kubernetes: Kubernetes, namespace: str, operator: InstalledOperator) -> ManagedFleet:
+    """Nothing applied yet."""
+    assert operator.pods()
+    return ManagedFleet(kubernetes, namespace)

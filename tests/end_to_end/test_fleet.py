@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
 
 import pytest
 import trustme
@@ -13,41 +12,12 @@ from tests.cluster.commands import wait_until
 from tests.end_to_end.fleet import InstalledOperator, ManagedFleet, SandboxPod
 from tests.end_to_end.pods import mail
 from tests.end_to_end.senders import Sender
-from tests.support.kubernetes import Kubernetes
 
 pytestmark = [pytest.mark.needs("pods", "images", "dns"), pytest.mark.timeout(400)]
 
 _MOUNT_SECONDS = 150  # the kubelet looks once a minute by default, and once more to be sure
 _REPAIR_SECONDS = 20
 _GONE_SECONDS = 90
-
-
-@pytest.fixture(scope="module")
-def operator(
-    kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[InstalledOperator]:
-    """The published base, applied; two operators, one of which leads. Gone after this module.
-
-    It serves the whole cluster, so it would answer for objects of other tests too.
-    """
-    installed = InstalledOperator.install(kubernetes, tmp_path_factory.mktemp("images"))
-    yield installed
-    installed.remove()
-
-
-@pytest.fixture
-def sandbox_pod(kubernetes: Kubernetes, namespace: str) -> SandboxPod:
-    """In the test's namespace, running."""
-    pod = SandboxPod(kubernetes, namespace)
-    pod.start()
-    return pod
-
-
-@pytest.fixture
-def fleet(kubernetes: Kubernetes, namespace: str, operator: InstalledOperator) -> ManagedFleet:
-    """Nothing applied yet."""
-    assert operator.pods()
-    return ManagedFleet(kubernetes, namespace)
 
 
 async def test_a_mail_to_an_applied_gateway_reaches_the_api(
