@@ -9,6 +9,7 @@ import base64
 import json
 import ssl
 import urllib.request
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,12 +133,24 @@ class SandboxPod:
             (one["message_id"], one["recipient"]): one["accepted"] for one in self.ask("counts")
         }
 
-    def ask(self, path: str) -> Any:
-        """A page of its control API."""
+    def slow(self, seconds: float) -> None:
+        """Take so long from now on to accept a mail, so that some are always under way."""
+        self.ask("faults", {"latency_seconds": seconds})
+
+    def node(self) -> str:
+        """Where it runs. All mail is in its memory, so it is to stay there."""
+        selector = "--selector=app.kubernetes.io/name=cakemail-sandbox"
+        path = "--output=jsonpath={.items[0].spec.nodeName}"
+        return self.kubernetes.kubectl("--namespace", self.namespace, "get", "pods", selector, path)
+
+    def ask(self, path: str, posted: Mapping[str, Any] | None = None) -> Any:
+        """A page of its control API; none where there is nothing to say."""
         address = self.kubernetes.reach("service/cakemail-sandbox", 80, self.namespace)
         url = f"http://{address.host}:{address.port}/sandbox/{path}"
-        with urllib.request.urlopen(url, timeout=60) as answer:  # http to loopback
-            return json.load(answer)
+        body = None if posted is None else json.dumps(posted).encode()
+        request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+        with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310  # http to loopback
+            return json.loads(answer.read() or b"null")
 
 
 @dataclass(frozen=True)
@@ -209,6 +222,11 @@ class ManagedFleet:
             (pod["metadata"]["uid"], sum(c["restartCount"] for c in _containers(pod)))
             for pod in self.pods()
         )
+
+    def nodes(self) -> Counter[str]:
+        """How many of its pods each node has, those that end left out."""
+        staying = (pod for pod in self.pods() if "deletionTimestamp" not in pod["metadata"])
+        return Counter(str(pod["spec"].get("nodeName", "")) for pod in staying)
 
     def there(self, target: str) -> bool:
         """Whether an object exists."""
