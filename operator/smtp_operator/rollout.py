@@ -55,7 +55,7 @@ class Sight:
 @dataclass(slots=True)
 class _Fleet:
     sight: Sight
-    ready_since: float | None
+    settled_since: float | None  # ready, and neither waiting nor rolling
     lost_at: float | None
     edited: bool
 
@@ -65,7 +65,7 @@ class Pacing:
 
     Args:
         budget_percent: share of fleets that may roll at a time; at least one may.
-        soak_seconds: how long wave 0 must have been ready before the next begins.
+        soak_seconds: how long wave 0 must have been through and ready before the next begins.
         hold: nobody may begin.
         ill_seconds: readiness lost within this time counts as lost together.
     """
@@ -94,15 +94,17 @@ class Pacing:
         """Take in one look at a fleet."""
         self._expected.discard(key)
         before = self._fleets.get(key)
-        ready_since = now if sight.ready else None
+        # A rollout takes no readiness away, so the canary's minutes begin when it is through.
+        settled = sight.ready and not sight.rolling and not sight.waiting
+        settled_since = now if settled else None
         lost_at, edited = None, sight.edited
         if before is not None:
-            if sight.ready and before.ready_since is not None:
-                ready_since = before.ready_since
+            if settled and before.settled_since is not None:
+                settled_since = before.settled_since
             if not sight.ready:
                 lost_at = now if before.sight.ready else before.lost_at
             edited = edited or (before.edited and key not in self._admitted)
-        self._fleets[key] = _Fleet(sight, ready_since, lost_at, edited)
+        self._fleets[key] = _Fleet(sight, settled_since, lost_at, edited)
         if not sight.waiting and not sight.rolling and sight.ready:
             self._admitted.discard(key)  # through
 
@@ -166,7 +168,7 @@ class Pacing:
         return key in self._admitted or self._fleets[key].sight.current
 
     def _soaked(self, key: Key, now: float) -> bool:
-        since = self._fleets[key].ready_since
+        since = self._fleets[key].settled_since
         return since is not None and now - since >= self._soak
 
     def _went_wrong(self, key: Key) -> bool:

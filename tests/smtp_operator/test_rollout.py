@@ -58,6 +58,18 @@ def test_the_canary_soaks_before_the_next_wave() -> None:
     assert queue.admit(310.0) == [key(1)]
 
 
+def test_the_canary_soaks_from_when_its_rollout_is_through() -> None:
+    """It was ready all the while, as no rollout takes capacity away: that counts for nothing."""
+    queue = pacing()
+    queue.see(key(9), replace(WAITING, wave=0), 0.0)
+    queue.see(key(1), WAITING, 0.0)
+    assert queue.admit(0.0) == [key(9)]
+    queue.see(key(9), replace(ROLLING, wave=0), 1.0)
+    queue.see(key(9), replace(DONE, wave=0), 400.0)
+    assert queue.admit(699.0) == []
+    assert queue.admit(700.0) == [key(1)]
+
+
 def test_a_later_wave_waits_until_the_earlier_one_is_through() -> None:
     """Waves do not overlap."""
     queue = pacing(budget=100)
