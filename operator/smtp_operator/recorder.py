@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from smtp_operator.cluster.answers import TERMINATING
 from smtp_operator.cluster.api import Cluster, Object
-from smtp_operator.errors import NotFound, OperatorError
+from smtp_operator.errors import NotFound, OperatorError, Refused
 from smtp_operator.telemetry import Event, Log, Metrics
 from smtp_operator.utils.clock import Clock, rfc3339_micro
 
@@ -26,6 +27,14 @@ REMEMBERED = 4096
 RATE = 5.0  # a second, over all objects
 BURST = 25.0
 NOTE_LENGTH = 1024  # the API server refuses longer ones
+
+
+def _moment(clock: Clock) -> str:
+    """Microseconds since 1970 in hexadecimal, of one width.
+
+    ``kubectl describe`` shows Events of this API in the order of their names.
+    """
+    return f"{int(clock.utc().timestamp() * 1_000_000):014x}"
 
 
 class Severity(StrEnum):
@@ -80,8 +89,14 @@ class Recorder:
         except NotFound:
             self._series.pop(key, None)  # it ran out, or its namespace is gone
         except OperatorError as error:
-            self._metrics.events.labels("failed").inc()
-            self._log.info(Event.EVENT_FAILED, reason=reason, detail=error.detail)
+            self._fail(reason, error)
+
+    def _fail(self, reason: str, error: OperatorError) -> None:
+        self._metrics.events.labels("failed").inc()
+        # In a namespace that is being deleted nothing can be made, and nobody reads it there.
+        leaving = isinstance(error, Refused) and error.reason == TERMINATING
+        tell = self._log.debug if leaving else self._log.info
+        tell(Event.EVENT_FAILED, reason=reason, detail=error.detail)
 
     async def _first(
         self, regarding: Mapping[str, Any], severity: Severity, reason: str, note: str, now: float
@@ -90,7 +105,7 @@ class Recorder:
             self._metrics.events.labels("dropped").inc()
             return
         meta = regarding["metadata"]
-        name = f"{meta['name']}.{uuid.uuid4().hex[:16]}"
+        name = f"{meta['name']}.{_moment(self._clock)}{uuid.uuid4().hex[:4]}"
         await self._cluster.create_event(self._body(regarding, severity, reason, note, name))
         self._series[meta["uid"], reason] = _Series(name, now, now)
         self._series.move_to_end((meta["uid"], reason))

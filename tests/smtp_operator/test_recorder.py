@@ -55,6 +55,17 @@ async def test_an_event_says_what_of_whom_and_by_whom() -> None:
     }
 
 
+async def test_names_of_events_are_in_the_order_of_time() -> None:
+    """It is the order in which `kubectl describe` shows them."""
+    events, cluster, clock, _ = recorder()
+    for reason in ("FirstStart", "Issued", "RolloutComplete"):
+        await events.record(regarding(), Severity.NORMAL, reason, "x")
+        clock.advance(0.000_01)
+
+    names = {event["metadata"]["name"]: event["reason"] for event in cluster.events}
+    assert [names[name] for name in sorted(names)] == ["FirstStart", "Issued", "RolloutComplete"]
+
+
 async def test_the_same_again_becomes_a_series() -> None:
     """Counted at once, written at most once a minute."""
     events, cluster, clock, metrics = recorder()

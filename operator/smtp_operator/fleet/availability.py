@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from smtp_operator.fleet import names
 from smtp_operator.fleet.conditions import Condition, ConditionType, Reason
 from smtp_operator.fleet.draft import View
 from smtp_operator.fleet.replicas import minimum
@@ -59,8 +60,21 @@ def ready(view: View, needed: Sequence[Condition]) -> Condition:
         return _ready(Reason.FIRST_START, "the pods have not been started yet")
     text = f"{pods.ready} of {pods.wanted} pods are ready"
     if pods.ready < wanted:
-        return _ready(Reason.PODS_UNAVAILABLE, f"{text}, at least {wanted} are needed")
+        return _ready(
+            _short_of_pods(view), f"{text}, at least {wanted} are needed; {_to_see_why(view)}"
+        )
     return _ready(Reason.READY, text)
+
+
+def _short_of_pods(view: View) -> Reason:
+    starting = not started(view) and state(view) is State.PROGRESSING
+    return Reason.FIRST_START if starting else Reason.PODS_UNAVAILABLE
+
+
+def _to_see_why(view: View) -> str:
+    """The operator may not read pods: whoever reads this may."""
+    pods = names.serialized(names.selector(view.gateway.key))
+    return f"to see why: kubectl describe pods --selector={pods}"
 
 
 def _ready(reason: Reason, message: str) -> Condition:
@@ -75,11 +89,11 @@ def _rollout_kept_its_deadline(view: View) -> Condition | None:
     if state(view) is not State.FAILED:
         return None
     seconds = view.gateway.spec.rollout.progress_deadline_seconds
-    return _degraded(
-        Reason.ROLLOUT_FAILED,
-        f"the new pods were not ready within {seconds} s and the old ones serve on; look at the "
-        "pods' events and logs, then correct the spec or set spec.image back",
-    )
+    if started(view):
+        text = f"the new pods were not ready within {seconds} s and the old ones serve on"
+    else:
+        text = f"the first pods were not ready within {seconds} s"
+    return _degraded(Reason.ROLLOUT_FAILED, f"{text}; correct the spec; {_to_see_why(view)}")
 
 
 def _applied(view: View) -> Condition | None:
@@ -120,7 +134,7 @@ def _pods_available(view: View) -> Condition | None:
     pods = Pods(view.child("Deployment"))
     if not started(view) or pods.ready >= pods.wanted:
         return None
-    text = f"{pods.ready} of {pods.wanted} pods are ready; look at the pods' events"
+    text = f"{pods.ready} of {pods.wanted} pods are ready; {_to_see_why(view)}"
     return _degraded(Reason.PODS_UNAVAILABLE, text)
 
 

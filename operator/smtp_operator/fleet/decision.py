@@ -140,7 +140,19 @@ def _kept(view: View) -> frozenset[Ref]:
     newest = {ref for _, ref in sorted(starts)[-KEPT_STARTS:]}
     template = (view.child("Deployment") or {}).get("spec", {}).get("template", {})
     mounted = {ref for ref in view.facts.children if _mentions(template, ref)}
-    return frozenset(newest | mounted)
+    return frozenset(newest | mounted | _issued_and_in_use(view))
+
+
+def _issued_and_in_use(view: View) -> set[Ref]:
+    """Secrets of ``selfSigned`` while pods that mount them may still be there, or be made anew.
+
+    Whoever goes back to it meanwhile finds the authority that clients trust.
+    """
+    if state(view) is State.IDLE:
+        return set()
+    key = view.gateway.key
+    secrets = {Ref("Secret", name) for name in (names.tls(key), names.ca(key))}
+    return secrets & view.facts.children.keys()
 
 
 def _mentions(template: Mapping[str, Any], ref: Ref) -> bool:

@@ -80,7 +80,11 @@ def _secret_there(view: View) -> Condition | None:
     if view.facts.secrets.get(secret) is not None:
         return None
     if view.gateway.spec.tls.cert_manager is not None:
-        return _tls(Reason.PENDING, f"waits for cert-manager to write Secret {secret}")
+        return _tls(
+            Reason.PENDING,
+            f"waits for cert-manager to write Secret {secret}; to see why: kubectl describe "
+            f"certificate,certificaterequest,issuer",
+        )
     return _tls(
         Reason.SECRET_NOT_FOUND,
         f"Secret {secret} (named by spec.tls.secretName) does not exist; create it: kubectl "

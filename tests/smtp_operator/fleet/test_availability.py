@@ -22,6 +22,10 @@ from tests.support.fleets import (
 )
 
 RAN = {"currentRevision": "1"}
+SEE = (
+    "to see why: kubectl describe pods "
+    "--selector=app.kubernetes.io/instance=mail,app.kubernetes.io/name=smtp-gateway"
+)
 
 
 def fleet(spec: dict[str, Any], **pods: Any) -> tuple[Gateway, Facts]:
@@ -69,7 +73,34 @@ def test_too_few_pods_are_told_by_number() -> None:
     assert condition(decided(gateway, facts), "Ready") == (
         "False",
         "PodsUnavailable",
-        "1 of 3 pods are ready, at least 2 are needed",
+        f"1 of 3 pods are ready, at least 2 are needed; {SEE}",
+    )
+
+
+def test_pods_that_have_never_been_ready_are_called_a_first_start() -> None:
+    """Until the deadline; the words are the same, as a wrong image looks like this too."""
+    gateway = a_gateway(replicas=3)
+    facts = running(
+        gateway,
+        some_facts(secrets=issued_secrets(gateway, some_facts())),
+        replicas=3,
+        ready=1,
+    )
+    conditions: list[dict[str, str]] = []
+    facts.children[Ref("Deployment", "mail")]["status"]["conditions"] = conditions
+    assert condition(decided(gateway, facts), "Ready") == (
+        "False",
+        "FirstStart",
+        f"1 of 3 pods are ready, at least 3 are needed; {SEE}",
+    )
+
+    conditions += [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}]
+    made = decided(gateway, facts)
+    assert condition(made, "Ready")[:2] == ("False", "PodsUnavailable")
+    assert condition(made, "Degraded") == (
+        "True",
+        "RolloutFailed",
+        f"the first pods were not ready within 600 s; correct the spec; {SEE}",
     )
 
 

@@ -86,9 +86,22 @@ def test_what_running_pods_mount_is_kept_however_old() -> None:
     children[Ref("Deployment", "mail")] = {"spec": {"template": template}}
     keep = decided(gateway, some_facts(children=children)).keep
     assert keep == {
-        Ref("Secret", "mail-tls"),
+        *(Ref("Secret", name) for name in ("mail-tls", "mail-ca")),
         *(Ref("ConfigMap", f"mail-start-{n}") for n in (1, 4, 5, 6)),
     }
+
+
+def test_the_certificate_of_before_stays_until_the_last_pod_has_another() -> None:
+    """Old pods mount it until they are replaced, and so does one that takes an old pod's place."""
+    gateway = a_gateway(tls={"secretName": "bought"})
+    issued = {Ref("Secret", name): {"metadata": {"name": name}} for name in ("mail-tls", "mail-ca")}
+    facts = running(gateway, some_facts(secrets={"bought": user_pair(["mail"], NOW)}))
+    facts.children.update(issued)
+    rolled = facts.children[Ref("Deployment", "mail")]["status"]["conditions"]
+
+    assert decided(gateway, facts).keep & issued.keys() == set()
+    rolled[0]["reason"] = "ReplicaSetUpdated"
+    assert decided(gateway, facts).keep & issued.keys() == issued.keys()
 
 
 def test_another_fleet_s_start_configuration_is_not_ours_to_count() -> None:
