@@ -96,7 +96,7 @@ def test_the_certificate_of_before_stays_until_the_last_pod_has_another() -> Non
     gateway = a_gateway(tls={"secretName": "bought"})
     issued = {Ref("Secret", name): {"metadata": {"name": name}} for name in ("mail-tls", "mail-ca")}
     facts = running(gateway, some_facts(secrets={"bought": user_pair(["mail"], NOW)}))
-    facts.children.update(issued)
+    facts = replace(facts, children={**facts.children, **issued})
     rolled = facts.children[Ref("Deployment", "mail")]["status"]["conditions"]
 
     assert decided(gateway, facts).keep & issued.keys() == set()
