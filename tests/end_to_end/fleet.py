@@ -60,9 +60,9 @@ class InstalledOperator:
 
     def remove(self) -> None:
         """All but the definitions, which other tests use too; return when the pods are gone."""
-        self.kubernetes.kubectl("delete", f"namespace/{OPERATOR}", "--timeout=120s", timeout=180)
-        for kind in ("clusterrolebinding", "clusterrole"):
-            self.kubernetes.kubectl("delete", f"{kind}/{OPERATOR}")
+        delete = ("delete", "--ignore-not-found", "--timeout=120s")
+        for kind in ("namespace", "clusterrolebinding", "clusterrole"):
+            self.kubernetes.kubectl(*delete, f"{kind}/{OPERATOR}", timeout=180)
 
     def kubectl(self, *argv: str) -> str:
         """In the operator's namespace."""

@@ -106,12 +106,12 @@ class Kubernetes(ABC):
             self.kubectl("delete", "namespace", name, "--wait=false")
 
     def program(self, name: str) -> Path:
-        """A program for this cluster, such as ``helm``.
+        """A program for this cluster, such as ``helm`` or ``kubectl``.
 
         Raises:
             LookupError: it is not there; `capabilities` says so before.
         """
-        found = shutil.which(name)
+        found = self._kubectl if name == "kubectl" else shutil.which(name)
         if found is None:
             raise LookupError(f"{name} is not installed")
         return Path(found)
