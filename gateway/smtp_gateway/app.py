@@ -115,15 +115,34 @@ class ApiSide:
         settings, clock, metrics = base.settings, base.clock, base.metrics
         trust = build_trust(settings)
         url = settings.cakemail_api_url
-        self.client = ApiClient(url, settings.auth_url, metrics, tls=trust, clock=clock)
+        self.client = ApiClient(
+            url,
+            settings.auth_url,
+            metrics,
+            tls=trust,
+            connect_seconds=settings.cakemail_connect_timeout,
+            call_seconds=settings.cakemail_read_timeout,
+            clock=clock,
+        )
         self.tokens = CredentialStore(self.client, clock, metrics, base.tasks)
+        self.tokens.believed_seconds = base.policies.current.login_cache_seconds
         self.breaker = Breaker(clock, on_change=partial(_breaker_changed, base))
         self.submitter = AiohttpSubmitter(
-            open_session(connections=settings.cakemail_max_calls, tls=trust), url
+            open_session(connections=settings.cakemail_max_calls, tls=trust),
+            url,
+            connect_seconds=settings.cakemail_connect_timeout,
         )
         slots = Slots(settings.cakemail_max_calls, clock, on_wait=metrics.api_slot_wait.observe)
         metrics.api_slots_in_use.set_function(lambda: slots.in_use)
-        caller = Caller(self.submitter, slots, self.breaker, metrics, base.log, clock)
+        caller = Caller(
+            self.submitter,
+            slots,
+            self.breaker,
+            metrics,
+            base.log,
+            clock,
+            call_seconds=settings.cakemail_read_timeout,
+        )
         lookups = Lookups(self.client, clock, base.tasks)
         ledger = InProcessLedger(clock, metrics)
         self.preparer = Preparer(message_id_domain=settings.smtp_hostname)
@@ -174,10 +193,11 @@ class SmtpSide:
             minimum=TLS_VERSIONS[settings.tls_min_version],
         )
         self.memory = build_memory(base)
+        self.lockout = Lockout(clock, base.policies.current.lockout)
         self.lag = LagProbe(clock, metrics.event_loop_lag.set)
         self.server = SmtpServer(
             build_listeners(settings),
-            build_handler(base, api),
+            build_handler(base, api, self.lockout),
             settings_for=self._session_settings,
             certificates=self.certificates,
             memory=self.memory,
@@ -201,6 +221,7 @@ class SmtpSide:
             message_size_limit_bytes=policy.message_size_limit_bytes,
             max_recipients=policy.max_recipients,
             max_messages=policy.messages_per_connection,
+            mechanisms=policy.mechanisms,
             timeouts=Timeouts(
                 before_login_seconds=idle,
                 before_login_stressed_seconds=min(STRESSED_LOGIN_SECONDS, idle),
@@ -256,13 +277,13 @@ def build_memory(base: Base) -> MemoryBudget:
     )
 
 
-def build_handler(base: Base, api: ApiSide) -> GatewayHandler:
+def build_handler(base: Base, api: ApiSide, lockout: Lockout) -> GatewayHandler:
     """The hooks."""
     shown = base.settings.log_client_address.shown
     return GatewayHandler(
         authenticator=Authenticator(
             tokens=api.tokens,
-            lockout=Lockout(base.clock),
+            lockout=lockout,
             metrics=base.metrics,
             log=base.log,
             clock=base.clock,
@@ -393,6 +414,8 @@ class Gateway:
         self._check_memory(policy)
         self._base.policies.current = policy
         self._smtp.server.limits = server_limits(policy)
+        self._smtp.lockout.rules = policy.lockout
+        self._api.tokens.believed_seconds = policy.login_cache_seconds
         self._begin.level.change(settings.log_level)
         self._base.log.info(Event.LIVE_LOADED)
 
@@ -462,7 +485,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write("\n".join([*settings.lines(), *(f"# {note}" for note in notes), ""]))
             return 0
         level = LogLevel(settings.log_level)
-        log = build_log(sys.stdout.buffer, level)
+        log = build_log(sys.stdout.buffer, level, settings.log_format)
         bridge_standard_logging(log)
         for note in notes:
             log.info(Event.SETTINGS_NOTED, note=note)

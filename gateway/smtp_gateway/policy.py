@@ -33,6 +33,23 @@ class Tracking:
 
 
 @dataclass(frozen=True, slots=True)
+class LockoutRules:
+    """How many distinct wrong credentials are borne (smtp-server 3.7).
+
+    Attributes:
+        per_user_name: from one client address for one user name.
+        per_address: from one client address (IPv6: one /64) for all user names.
+        window_seconds: a wrong credential counts for so long.
+        lock_seconds: life of a lock.
+    """
+
+    per_user_name: int = 5
+    per_address: int = 50
+    window_seconds: float = 600
+    lock_seconds: float = 900
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """Limits and defaults of this gateway.
 
@@ -53,6 +70,9 @@ class Policy:
         connections_per_login: at once with one credential; 0 means no limit.
         messages_per_connection: before the client has to connect again.
         idle_timeout_seconds: of a client, and of one that does not log in.
+        mechanisms: of AUTH, in the order in which they are offered.
+        lockout: what wrong credentials cost.
+        login_cache_seconds: how long a credential found good is believed; None: its token's life.
     """
 
     email_type: EmailType = EmailType.TRANSACTIONAL
@@ -71,6 +91,9 @@ class Policy:
     connections_per_login: int = 0
     messages_per_connection: int = 1000
     idle_timeout_seconds: float = 300
+    mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
+    lockout: LockoutRules = field(default_factory=LockoutRules)
+    login_cache_seconds: float | None = None
 
 
 class PolicyHolder:

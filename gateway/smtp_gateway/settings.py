@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from io import StringIO
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from urllib.parse import urlsplit
@@ -25,7 +25,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pydantic.config import JsonDict
 
 from smtp_gateway.errors import ConfigurationError
-from smtp_gateway.policy import EmailType, InlineImages, Policy, Tracking
+from smtp_gateway.policy import EmailType, InlineImages, LockoutRules, Policy, Tracking
+from smtp_gateway.utils.values import Networks, Port, PortOrOff, Ports, Seconds, Url, words
 
 FAMILIES = ("SMTP_", "SMTPS_", "HTTP_", "TLS_", "CAKEMAIL_", "RATE_LIMIT_", "MAX_CONNECTIONS_",
             "CONNECTION_TIMEOUT", "MESSAGE_SIZE_", "LOG_")  # fmt: skip
@@ -37,7 +38,6 @@ FOREIGN = frozenset({"HTTP_PROXY"})  # a convention of many programs, none of ou
 _SERVICE_LINK_NAME = re.compile(r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP)(_\w+)?$")
 _SERVICE_LINK_VALUE = re.compile(r"^(tcp|udp)://")
 
-Network = IPv4Network | IPv6Network
 SHOWN_PREFIX_BITS = {4: 24, 6: 64}  # of a client's address, where logs show its network
 
 
@@ -66,48 +66,17 @@ class ClientAddressLog(StrEnum):
         return str(ip_network(f"{address.partition('%')[0]}/{prefix}", strict=False))
 
 
-def _url(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    parts = urlsplit(value.strip())
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("must be an http:// or https:// address")
-    if parts.username or parts.password:
-        raise ValueError("must not hold a user name or password")
-    if parts.query or parts.fragment:
-        raise ValueError("must not hold a query or fragment")
-    return value.strip().rstrip("/")
+def _mechanisms(value: object) -> object:
+    """RFC 4954 4: names in any case; each is offered once."""
+    found = words(value)
+    if found == []:
+        raise ValueError("names no mechanism")
+    return list(dict.fromkeys(map(str.upper, found))) if isinstance(found, list) else value
 
 
-def _words(value: object) -> object:
-    if isinstance(value, str):
-        return [word for word in re.split(r"[,\s]+", value) if word]
-    return value
-
-
-def _off(value: object) -> object:
-    return None if isinstance(value, str) and value.strip().lower() == "off" else value
-
-
-def _networks(value: object) -> object:
-    words = _words(value)
-    if not isinstance(words, list):
-        return value
-    try:
-        return [ip_network(word, strict=False) for word in words]
-    except ValueError as error:
-        raise ValueError("must be a list of networks such as 10.0.0.0/8, 192.0.2.7") from error
-
-
-Url = Annotated[str, BeforeValidator(_url)]
-Port = Annotated[int, Field(ge=1, le=65535)]
-PortOrOff = Annotated[Port | None, BeforeValidator(_off)]
-Ports = Annotated[tuple[Port, ...], BeforeValidator(_words)]
-Words = Annotated[tuple[str, ...], BeforeValidator(_words)]
-Networks = Annotated[tuple[Network, ...], BeforeValidator(_networks)]
 Tag = Annotated[str, Field(pattern=r"^[a-zA-Z0-9\-_]{1,255}$")]
-Tags = Annotated[tuple[Tag, ...], BeforeValidator(_words)]
-Seconds = Annotated[float, Field(gt=0)]
+Tags = Annotated[tuple[Tag, ...], BeforeValidator(words)]
+Mechanisms = Annotated[tuple[Literal["PLAIN", "LOGIN"], ...], BeforeValidator(_mechanisms)]
 
 
 class Settings(BaseModel):
@@ -166,6 +135,20 @@ class Settings(BaseModel):
     cakemail_max_calls: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=200, description="Calls to the API in flight at once; more wait in order."
     )
+    cakemail_connect_timeout: Annotated[float, Field(gt=0, le=60)] = Field(
+        default=5, description="Seconds until a connection to the API must stand."
+    )
+    cakemail_read_timeout: Annotated[float, Field(gt=0, le=300)] = Field(
+        default=30,
+        description="Seconds until the API must have answered a call. One may outlive the reply to "
+        "the client: the next try is then known.",
+    )
+    cakemail_login_cache: Annotated[float, Field(ge=0, le=432_000)] | None = Field(
+        json_schema_extra=LIVE,
+        default=None,
+        description="Seconds a login found good is taken again without asking. Empty: its token's "
+        "life; 0: always asked.",
+    )
     smtp_host: str = Field(default="0.0.0.0", description="Address the SMTP ports listen on.")  # noqa: S104  # a server's default
     smtp_hostname: Annotated[str, Field(pattern=r"^[A-Za-z0-9.\-_\[\]:]{1,255}$")] = Field(
         default_factory=platform.node, description="Name in the greeting. Default: the machine's."
@@ -205,6 +188,27 @@ class Settings(BaseModel):
         default=0,
         description="Connections at once with one user name and password; 0: no limit.",
     )
+    smtp_auth_mechanisms: Mechanisms = Field(
+        json_schema_extra=LIVE,
+        default=("PLAIN", "LOGIN"),
+        description="Mechanisms of AUTH. Empty: `PLAIN,LOGIN`.",
+    )
+    smtp_lockout_per_login: Annotated[int, Field(ge=1, le=1000)] = Field(
+        json_schema_extra=LIVE,
+        default=5,
+        description="Distinct wrong passwords of one address for one user name, then it is locked.",
+    )
+    smtp_lockout_per_address: Annotated[int, Field(ge=1, le=1000)] = Field(
+        json_schema_extra=LIVE,
+        default=50,
+        description="Distinct wrong logins of one address, then it is locked.",
+    )
+    smtp_lockout_window: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        json_schema_extra=LIVE, default=600, description="Seconds a wrong login counts."
+    )
+    smtp_lockout_seconds: Annotated[float, Field(gt=0, le=86_400)] = Field(
+        json_schema_extra=LIVE, default=900, description="Seconds a lock lasts."
+    )
     smtp_messages_per_connection: Annotated[int, Field(ge=1, le=100_000)] = Field(
         json_schema_extra=LIVE, default=1000, description="Messages on one connection."
     )
@@ -242,6 +246,9 @@ class Settings(BaseModel):
     log_client_address: ClientAddressLog = Field(
         default=ClientAddressLog.FULL,
         description="`full`, `network` (/24, /64) or `none` of a client's address in logs.",
+    )
+    log_format: Literal["json", "console"] = Field(
+        default="json", description="`json`, a line an object, or `console`, for people."
     )
     rate_limit_per_ip: Annotated[int, Field(ge=0)] = Field(
         json_schema_extra=LIVE,
@@ -344,6 +351,14 @@ class Settings(BaseModel):
             connections_per_login=self.smtp_connections_per_login,
             messages_per_connection=self.smtp_messages_per_connection,
             idle_timeout_seconds=self.connection_timeout,
+            mechanisms=self.smtp_auth_mechanisms,
+            lockout=LockoutRules(
+                per_user_name=self.smtp_lockout_per_login,
+                per_address=self.smtp_lockout_per_address,
+                window_seconds=self.smtp_lockout_window,
+                lock_seconds=self.smtp_lockout_seconds,
+            ),
+            login_cache_seconds=self.cakemail_login_cache,
         )
 
     def lines(self) -> list[str]:

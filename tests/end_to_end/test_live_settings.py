@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import socket
 import ssl
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from tests.end_to_end.conftest import Dialer, Dialers, Gateways
 from tests.support.gateway import Certificates, GatewayProcess, free_ports
 from tests.support.sandbox import Sandbox
 from tests.support.tenants import Tenant, letter
-from tests.support.wire import eventually
+from tests.support.wire import eventually, plain
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +71,29 @@ def test_trap_33_a_changed_live_file_reaches_new_sessions_and_cuts_none(
     assert before.say("NOOP") == "250 OK"
     (line,) = gateway.log_lines("live settings refused")
     assert line["problems"] == ["SMTP_MAX_RECIPIENTS: must be a whole number"]
+
+
+@pytest.mark.trap(33)
+def test_trap_33_what_the_live_file_says_of_logins_holds_from_the_next_one_on(
+    gateway: GatewayProcess, dial: Dialer, tenant: Tenant, sandbox: Sandbox, live_path: Path
+) -> None:
+    """Mechanisms, lock-out and how long a login is believed."""
+    dial.as_tenant(tenant)
+    content = "SMTP_AUTH_MECHANISMS=PLAIN\nSMTP_LOCKOUT_PER_LOGIN=1\nCAKEMAIL_LOGIN_CACHE=0\n"
+    live_path.write_text(content, encoding="ascii")
+    wanted = int(hashlib.sha256(content.encode()).hexdigest()[:12], 16)
+    eventually(lambda: gateway.metric("smtp_live_hash") == wanted, "the file was taken")
+
+    said = []
+    for password in (tenant.password, "a", "b"):
+        wire = dial(implicit=True)
+        wire.reply()
+        assert "250-AUTH PLAIN" in wire.say("EHLO x").splitlines()
+        said.append(wire.say(f"AUTH PLAIN {plain(tenant.username, password)}"))
+    assert [reply[:3] for reply in said] == ["235", "535", "421"]
+    assert len(sandbox.requests("/token")) == 3
+    live_path.write_text("SMTP_MAX_RECIPIENTS=1\n", encoding="ascii")
+    eventually(lambda: gateway.metric("smtp_live_hash") != wanted, "the rest has defaults again")
 
 
 @pytest.mark.trap(33)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from smtp_gateway.errors import ConfigurationError
-from smtp_gateway.policy import EmailType, InlineImages, Tracking
+from smtp_gateway.policy import EmailType, InlineImages, LockoutRules, Policy, Tracking
 from smtp_gateway.settings import ClientAddressLog, Settings, environment, live, load
 
 REQUIRED = {"CAKEMAIL_API_URL": "https://api.cakemail.test"}
@@ -337,3 +337,31 @@ def test_ports_can_be_off_but_not_all(tmp_path: Path) -> None:
     assert (made.smtp_ports, made.tls_ports) == ((), (465, 2465))
     assert "SMTP_PORT=off" in made.lines()
     assert problems(SMTP_PORT="off") == ["SMTP_PORT is off and no other SMTP port is named"]
+
+
+def test_mechanisms_are_named_in_any_case_and_offered_once() -> None:
+    """In the order in which they are named; both where none is."""
+    assert settings().policy().mechanisms == ("PLAIN", "LOGIN")
+    assert settings(SMTP_AUTH_MECHANISMS="").policy().mechanisms == ("PLAIN", "LOGIN")
+    assert settings(SMTP_AUTH_MECHANISMS="login, Plain LOGIN").policy().mechanisms == (
+        "LOGIN",
+        "PLAIN",
+    )
+    assert problems(SMTP_AUTH_MECHANISMS="CRAM-MD5") == [
+        "SMTP_AUTH_MECHANISMS: must be 'PLAIN' or 'LOGIN'"
+    ]
+    assert problems(SMTP_AUTH_MECHANISMS=",") == ["SMTP_AUTH_MECHANISMS: names no mechanism"]
+
+
+def test_the_rules_about_wrong_logins_reach_the_policy() -> None:
+    """Each of the four, and how long a good login is believed."""
+    policy = settings(
+        SMTP_LOCKOUT_PER_LOGIN="2",
+        SMTP_LOCKOUT_PER_ADDRESS="3",
+        SMTP_LOCKOUT_WINDOW="60",
+        SMTP_LOCKOUT_SECONDS="120",
+        CAKEMAIL_LOGIN_CACHE="0",
+    ).policy()
+    assert policy.lockout == LockoutRules(2, 3, 60, 120)
+    assert policy.login_cache_seconds == 0
+    assert settings().policy() == Policy()

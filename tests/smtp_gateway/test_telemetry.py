@@ -118,3 +118,27 @@ def test_the_level_changes_while_the_program_runs() -> None:
     level.change("DEBUG")
     log.debug(Event.MESSAGE, number=2)
     assert [json.loads(line)["number"] for line in stream.getvalue().splitlines()] == [2]
+
+
+def test_a_log_for_people_has_a_line_an_event_and_obeys_nobody() -> None:
+    """Fields behind the event; what a client sent is quoted, control characters too."""
+    stream = io.BytesIO()
+    log = build_log(stream, LogLevel("INFO"), "console")
+    log.warning(Event.MESSAGE, size=3, said="a\x1b[2J\nb")
+    (line,) = stream.getvalue().splitlines()
+    assert (
+        line.partition(b"Z ")[2]
+        == rb"[warning  ] message                        said='a\x1b[2J\nb' size=3"
+    )
+
+
+def test_a_gap_in_a_log_for_people_is_told_in_its_form() -> None:
+    """Both lines are readable."""
+    stream = BrokenOnce()
+    log = build_log(stream, LogLevel("INFO"), "console")
+    log.info(Event.MESSAGE, size=1)
+    log.info(Event.MESSAGE, size=2)
+    told, line = stream.getvalue().splitlines()
+    assert b"log interrupted" in told
+    assert b"lines=1" in told
+    assert line.endswith(b"size=2")

@@ -79,6 +79,8 @@ class ApiClient:
         metrics: where calls and errors are counted.
         tls: None verifies as ``tls_context()`` does.
         connections: bound of the pool.
+        connect_seconds: until a connection must stand.
+        call_seconds: of a call whose caller states no limit, all in all.
         clock: for the latency metric.
     """
 
@@ -90,16 +92,20 @@ class ApiClient:
         *,
         tls: ssl.SSLContext | None = None,
         connections: int = POOL_CONNECTIONS,
+        connect_seconds: float = CONNECT_SECONDS,
+        call_seconds: float = CALL_SECONDS,
         clock: Clock | None = None,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._token_url = token_url
         self._metrics = metrics
+        self._connect_seconds = connect_seconds
+        self._call_seconds = call_seconds
         self._clock = clock or SystemClock()
         self._http = _http_client(tls or tls_context(), connections)
 
     async def post_form(
-        self, form: Mapping[str, str], *, timeout_seconds: float = CALL_SECONDS
+        self, form: Mapping[str, str], *, timeout_seconds: float | None = None
     ) -> Answer:
         """POST to the token endpoint, ``application/x-www-form-urlencoded``.
 
@@ -117,7 +123,7 @@ class ApiClient:
         bearer: str,
         query: Query | None = None,
         endpoint: Endpoint = "lookup",
-        timeout_seconds: float = CALL_SECONDS,
+        timeout_seconds: float | None = None,
     ) -> Answer:
         """GET ``{base}{path}``; same errors as ``post_form``.
 
@@ -126,7 +132,8 @@ class ApiClient:
             bearer: access token.
             query: parameters, encoded here.
             endpoint: label of the metrics.
-            timeout_seconds: for the whole call, waiting for a connection included.
+            timeout_seconds: for the whole call, waiting for a connection included; None takes the
+                client's own.
         """
         request = self._http.build_request(
             "GET",
@@ -145,12 +152,13 @@ class ApiClient:
         await self._http.aclose()
 
     async def _call(
-        self, endpoint: Endpoint, request: httpx.Request, timeout_seconds: float
+        self, endpoint: Endpoint, request: httpx.Request, timeout_seconds: float | None
     ) -> Answer:
         begun = self._clock.monotonic()
-        request.extensions["timeout"] = _timeouts(timeout_seconds)
+        limit = self._call_seconds if timeout_seconds is None else timeout_seconds
+        request.extensions["timeout"] = self._timeouts(limit)
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with asyncio.timeout(limit):
                 answer = await self._exchange(request)
         except _FAILURES as failure:
             error = self._failed(failure)
@@ -174,6 +182,10 @@ class ApiClient:
             headers.get("retry-after", ""),
             headers.get("x-request-id", ""),
         )
+
+    def _timeouts(self, seconds: float) -> dict[str, float]:
+        connect = min(self._connect_seconds, seconds)
+        return {"connect": connect, "read": seconds, "write": seconds, "pool": seconds}
 
     @staticmethod
     def _failed(failure: Exception) -> UpstreamError:
@@ -209,11 +221,6 @@ def _http_client(tls: ssl.SSLContext, connections: int) -> httpx.AsyncClient:
 
 def _error_of(answer: Answer) -> str | None:
     return None if answer.status == _OK else error_type(answer.status)
-
-
-def _timeouts(seconds: float) -> dict[str, float]:
-    connect = min(CONNECT_SECONDS, seconds)
-    return {"connect": connect, "read": seconds, "write": seconds, "pool": seconds}
 
 
 async def _read(response: httpx.Response) -> bytes:

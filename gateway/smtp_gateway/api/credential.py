@@ -32,6 +32,9 @@ class Credential:
 
     The password is not here: a renewal uses the refresh token. When that is refused, the client
     has to log in again, and its AUTH brings the password for a new grant.
+
+    Attributes:
+        proved_at: when the API last took the password itself, monotonic.
     """
 
     __slots__ = (
@@ -44,6 +47,7 @@ class Credential:
         "is_access_token",
         "key",
         "own_account_id",
+        "proved_at",
         "reachable_accounts",
         "refresh_token",
         "refusal",
@@ -63,6 +67,7 @@ class Credential:
         self._clock = clock
         self._renew_at = self._ends_at = math.inf
         self._check_at = -math.inf
+        self.proved_at = clock.monotonic()
 
     def __repr__(self) -> str:
         return "<Credential>"

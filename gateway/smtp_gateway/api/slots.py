@@ -191,12 +191,12 @@ class Slots:
         account = self._enter(key)
         try:
             await self._pass_account(account, deadline)
-        except BaseException:
+        except BaseException:  # a cancelled caller gives its places back as well
             self._exit(key, account)
             raise
         try:
             await self._take(self._all, deadline)
-        except BaseException:
+        except BaseException:  # as above, the account's place too
             account.gate.release()
             self._exit(key, account)
             raise

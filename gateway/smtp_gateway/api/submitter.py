@@ -190,10 +190,18 @@ class AiohttpSubmitter:
     Args:
         session: from ``open_session``; owned from now on.
         base_url: ``CAKEMAIL_API_URL``.
+        connect_seconds: until a connection must stand.
     """
 
-    def __init__(self, session: aiohttp.ClientSession, base_url: str) -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        base_url: str,
+        *,
+        connect_seconds: float = CONNECT_SECONDS,
+    ) -> None:
         self._session = session
+        self._connect_seconds = connect_seconds
         self._url = _Urls(base_url)
         self._used: weakref.WeakSet[object] = weakref.WeakSet()
 
@@ -206,7 +214,7 @@ class AiohttpSubmitter:
             | {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         )
         limits = aiohttp.ClientTimeout(
-            total=timeout_seconds, connect=CONNECT_SECONDS, sock_connect=CONNECT_SECONDS
+            total=timeout_seconds, connect=self._connect_seconds, sock_connect=self._connect_seconds
         )
         for _ in range(FRESH_CONNECTION_TRIES):
             data = _Body(body, self._used)

@@ -122,6 +122,10 @@ class CredentialStore:
         tasks: owner of the calls.
         login_seconds: the most that ``login`` takes.
         capacity: bound of the cache of good credentials, and of refused ones.
+
+    Attributes:
+        believed_seconds: how long a password that was good is taken again without asking; None
+            for as long as its token lives. May be changed at any time.
     """
 
     def __init__(
@@ -138,6 +142,7 @@ class CredentialStore:
         self._clock = clock
         self._size = metrics.api_key_cache_size
         self._login_seconds = login_seconds
+        self.believed_seconds: float | None = None
         self._secret = secrets.token_bytes(32)
         self._good: Remembered[bytes, Credential] = Remembered(clock, capacity=capacity)
         self._refused: Remembered[bytes, ClientError] = Remembered(clock, capacity=capacity)
@@ -147,7 +152,7 @@ class CredentialStore:
         """See ``Tokens``."""
         key = self._key(username, password)
         credential = None if key is None else self._good.get(key)
-        return credential if credential is not None and credential.is_fresh else None
+        return credential if credential is not None and self._believes(credential) else None
 
     async def login(self, username: str, password: str) -> Login:
         """See ``Tokens``; ends within ``login_seconds``."""
@@ -155,12 +160,18 @@ class CredentialStore:
         if key is None or not _is_plausible(username, password):
             raise CredentialsInvalid("not of a form that could be right")
         credential = self._good.get(key)
-        if credential is not None and credential.is_fresh and not credential.wants_check:
+        if credential is not None and self._believes(credential) and not credential.wants_check:
             return credential
         refusal = self._refused.get(key)
         if refusal is not None:
             raise copy.copy(refusal)
         return await self._enter(key, username, password)
+
+    def _believes(self, credential: Credential) -> bool:
+        """May be answered from the cache, without the password."""
+        age = self._clock.monotonic() - credential.proved_at
+        is_young = self.believed_seconds is None or age < self.believed_seconds
+        return is_young and credential.is_fresh
 
     async def _enter(self, key: bytes, username: str, password: str) -> Credential:
         work = partial(self._open, key, username, password)
@@ -206,6 +217,7 @@ class CredentialStore:
         grant = await self._token(grant_type="password", username=username, password=password)
         # Sessions that hold the credential already get the new token too.
         credential = self._good.get(key) or Credential(key, self, self._clock)
+        credential.proved_at = self._clock.monotonic()
         credential.take(grant)
         left = self._login_seconds - RESERVE_SECONDS - (self._clock.monotonic() - begun)
         await self._inspect(credential, min(ACCOUNT_SECONDS, left))
@@ -226,8 +238,8 @@ class CredentialStore:
 
     async def _still_holds(self, credential: Credential) -> bool:
         """Ask for an old standing again; False if the bearer is due, refused or revoked."""
-        if not (credential.is_fresh and credential.wants_check):
-            return credential.is_fresh
+        if not (self._believes(credential) and credential.wants_check):
+            return self._believes(credential)
         try:
             answer = await self._self(credential.current_bearer, ACCOUNT_SECONDS)
         except UpstreamError:  # counted by the client; what was known stays

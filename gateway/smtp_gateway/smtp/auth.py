@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from collections.abc import Collection
 
 from smtp_gateway.smtp import replies
 from smtp_gateway.smtp.commands import Refused
@@ -30,18 +31,21 @@ def decode(text: bytes) -> bytes | None:
         return None
 
 
-def parse(argument: str) -> tuple[HookName, list[str]]:
+def parse(
+    argument: str, allowed: Collection[str] = MECHANISMS.keys()
+) -> tuple[HookName, list[str]]:
     """The hook and its list: mechanism, and the initial response in base64 when there is one.
 
     Raises:
-        Refused: no or too many words, a mechanism not known, a response that is no base64.
+        Refused: no or too many words, a mechanism not known or not allowed, a response that is no
+            base64.
     """
     words = argument.split()
     if not 1 <= len(words) <= 2:  # noqa: PLR2004  # mechanism and initial response
         raise Refused(replies.AUTH_SYNTAX)
     name = words[0].upper()
     hook = MECHANISMS.get(name)
-    if hook is None:
+    if hook is None or name not in allowed:
         raise Refused(replies.UNKNOWN_MECHANISM)
     if len(words) == 1:
         return hook, [name]

@@ -242,4 +242,5 @@ class SessionSettings:
     pending_input_limit_bytes: int = 65_536
     smtputf8: bool = False
     clear_auth_allowed: bool = False
+    mechanisms: tuple[str, ...] = ("PLAIN", "LOGIN")
     timeouts: Timeouts = field(default_factory=Timeouts)

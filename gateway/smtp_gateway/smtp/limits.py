@@ -47,7 +47,7 @@ class Recent(Generic[T]):
     """A dictionary that keeps the ``capacity`` most recently used entries."""
 
     def __init__(self, capacity: int) -> None:
-        self._capacity = capacity
+        self.capacity = capacity
         self._entries: OrderedDict[object, T] = OrderedDict()
 
     def __len__(self) -> int:
@@ -64,7 +64,7 @@ class Recent(Generic[T]):
         """Keep an entry; the one unused for longest leaves when there is no room."""
         self._entries[key] = entry
         self._entries.move_to_end(key)
-        if len(self._entries) > self._capacity:
+        while len(self._entries) > self.capacity:
             self._entries.popitem(last=False)
         return entry
 

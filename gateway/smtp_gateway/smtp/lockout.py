@@ -27,37 +27,22 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 from smtp_gateway.errors import LockedOut
+from smtp_gateway.policy import LockoutRules
 from smtp_gateway.smtp.limits import Recent, network_of
 
 if TYPE_CHECKING:
     from smtp_gateway.utils.clock import Clock
 
 MAX_CLIENTS: Final = 20_000  # counts kept; below 10 KiB each at their worst
+MAX_CREDENTIALS: Final = 1_000_000  # in all counts: where each may hold more, fewer are kept
 HASH_OCTETS: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class LockoutRules:
-    """How many distinct wrong credentials are borne (smtp-server 3.7).
-
-    Attributes:
-        per_user_name: from one client address for one user name.
-        per_address: from one client address (IPv6: one /64) for all user names.
-        window_seconds: a wrong credential counts for so long.
-        lock_seconds: life of a lock.
-    """
-
-    per_user_name: int = 5
-    per_address: int = 50
-    window_seconds: float = 600
-    lock_seconds: float = 900
 
 
 @dataclass(slots=True)
 class _Count:
     """Wrong credentials of one key, and those whose answer is not known yet."""
 
-    limit: int
+    limit: int  # of the rules at the latest attempt
     wrong: dict[bytes, float] = field(default_factory=dict)  # credential -> when it was refused
     open: dict[bytes, int] = field(default_factory=dict)  # credential -> how many ask with it
     locked_until: float = 0
@@ -117,7 +102,7 @@ class Lockout:
 
     Args:
         clock: where the time comes from.
-        rules: the limits.
+        rules: the limits; may be replaced while attempts are open.
         capacity: how many counts are kept.
         secret: key of the hashes; one per process if not given.
     """
@@ -131,9 +116,21 @@ class Lockout:
         secret: bytes | None = None,
     ) -> None:
         self._clock = clock
-        self._rules = rules or LockoutRules()
         self._secret = secret or secrets.token_bytes(32)
+        self._capacity = capacity
         self._counts: Recent[_Count] = Recent(capacity)
+        self.rules = rules or LockoutRules()
+
+    @property
+    def rules(self) -> LockoutRules:
+        """The limits: of attempts from now on, for what was counted before too."""
+        return self._rules
+
+    @rules.setter
+    def rules(self, rules: LockoutRules) -> None:
+        self._rules = rules
+        largest = max(rules.per_user_name, rules.per_address)
+        self._counts.capacity = min(self._capacity, MAX_CREDENTIALS // largest)
 
     async def attempt(self, address: str, username: str, password: str) -> Attempt:
         """A place for one question to the API; waits while open questions hold all places.
@@ -172,7 +169,9 @@ class Lockout:
         return next((count for count in fresh if not count.has_room()), None)
 
     def _count(self, key: bytes, limit: int) -> _Count:
-        return self._counts.get(key) or self._counts.put(key, _Count(limit))
+        count = self._counts.get(key) or self._counts.put(key, _Count(limit))
+        count.limit = limit
+        return count
 
     def _hash(self, *parts: str) -> bytes:
         """A keyed hash of the parts, none of which can be mistaken for another's end."""

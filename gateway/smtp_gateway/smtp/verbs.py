@@ -29,7 +29,7 @@ def ehlo_lines(c: SessionState) -> list[str]:
     if c.tls is None and s.tls_available and s.tls_mode is not TlsMode.IMPLICIT:
         words.append("STARTTLS")
     if c.auth_allowed:
-        words.append("AUTH PLAIN LOGIN")  # RFC 4954 3: only where it can be used
+        words.append(" ".join(("AUTH", *s.mechanisms)))  # RFC 4954 3: only where it can be used
     if s.smtputf8:
         words.append("SMTPUTF8")
     words.append(f"LIMITS RCPTMAX={s.max_recipients}")  # RFC 9422
@@ -100,7 +100,7 @@ def _auth(c: SessionState, argument: str) -> None:
         raise Refused(replies.AUTH_IN_TRANSACTION)  # RFC 4954 4
     if c.authenticated:
         raise Refused(replies.ALREADY_AUTHENTICATED)  # RFC 4954 4
-    hook, words = auth.parse(argument)
+    hook, words = auth.parse(argument, c.settings.mechanisms)
     c.call(hook, words)
 
 

@@ -13,6 +13,7 @@ from smtp_gateway.api.tokens import CredentialStore, Login
 from smtp_gateway.errors import (
     AuthenticationUnavailable,
     CredentialsInvalid,
+    CredentialsRevoked,
     GatewayError,
     MultiFactorRequired,
     NotPermitted,
@@ -431,3 +432,54 @@ async def test_a_login_fits_its_protocol(parts: Bench) -> None:
     """What the other layers are typed against."""
     login: Login = await parts.store.login(USER, PASSWORD)
     assert login.key == (await parts.store.login(USER, PASSWORD)).key
+
+
+async def test_a_password_is_believed_for_as_long_as_set(parts: Bench) -> None:
+    """Then it is asked about again; sessions keep the login, and share the new token."""
+    parts.api.on("POST /token", granted("old"), granted("new", "refresh-2"))
+    parts.store.believed_seconds = 3600
+    login = await parts.store.login(USER, PASSWORD)
+    parts.clock.advance(3599)
+    assert parts.store.known(USER, PASSWORD) is login
+    parts.clock.advance(1)
+    assert parts.store.known(USER, PASSWORD) is None
+    assert await login.bearer() == "old"
+    assert await parts.store.login(USER, PASSWORD) is login
+    assert parts.store.known(USER, PASSWORD) is login
+    assert await login.bearer() == "new"
+    assert [c.form["grant_type"] for c in parts.api.calls("POST /token")] == ["password"] * 2
+
+
+async def test_a_renewal_makes_no_password_younger(parts: Bench) -> None:
+    """A refresh token says nothing about the password that began it."""
+    parts.store.believed_seconds = 432_000
+    login = await parts.store.login(USER, PASSWORD)
+    parts.clock.advance(432_000 - 200)
+    assert await login.bearer() == "bearer-1"
+    assert parts.store.known(USER, PASSWORD) is login
+    parts.clock.advance(200)
+    assert parts.store.known(USER, PASSWORD) is None
+
+
+async def test_a_password_that_is_never_believed_is_asked_about_each_time(parts: Bench) -> None:
+    """And one that was changed meanwhile ends the sessions that it began."""
+    parts.store.believed_seconds = 0
+    parts.api.on("POST /token", granted(), granted(), REFUSED)
+    login = await parts.store.login(USER, PASSWORD)
+    assert parts.store.known(USER, PASSWORD) is None
+    assert await parts.store.login(USER, PASSWORD) is login
+    assert await refusal_of(parts) is CredentialsInvalid
+    with pytest.raises(CredentialsRevoked):
+        await login.bearer()
+
+
+async def test_an_access_token_is_proved_again_when_it_is_no_longer_believed(parts: Bench) -> None:
+    """By a call with it, as at the first time."""
+    parts.store.believed_seconds = 60
+    await parts.store.login("apikey", "ck_pat_x")
+    parts.clock.advance(59)
+    await parts.store.login("apikey", "ck_pat_x")
+    assert len(parts.api.calls("GET /accounts/self")) == 1
+    parts.clock.advance(1)
+    await parts.store.login("apikey", "ck_pat_x")
+    assert len(parts.api.calls("GET /accounts/self")) == 2

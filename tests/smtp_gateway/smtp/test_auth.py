@@ -42,6 +42,14 @@ def test_the_words_of_auth(argument: str, expected: tuple[HookName, list[str]]) 
     assert parse(argument) == expected
 
 
+def test_a_mechanism_that_is_not_allowed_is_not_known() -> None:
+    """RFC 4954 4: it is answered as one that does not exist."""
+    assert parse("plain", {"PLAIN"}) == (HookName.AUTH_PLAIN, ["PLAIN"])
+    with pytest.raises(Refused) as refusal:
+        parse("LOGIN", {"PLAIN"})
+    assert refusal.value.reply is replies.UNKNOWN_MECHANISM
+
+
 @pytest.mark.parametrize(
     ("argument", "reply"),
     [

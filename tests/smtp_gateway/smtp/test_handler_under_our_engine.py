@@ -11,11 +11,11 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from smtp_gateway import errors
-from smtp_gateway.policy import Policy, PolicyHolder
+from smtp_gateway.policy import LockoutRules, Policy, PolicyHolder
 from smtp_gateway.smtp.authenticator import Authenticator
 from smtp_gateway.smtp.handler import GatewayHandler
 from smtp_gateway.smtp.limits import MailRate
-from smtp_gateway.smtp.lockout import Lockout, LockoutRules
+from smtp_gateway.smtp.lockout import Lockout
 from smtp_gateway.telemetry import Metrics
 from smtp_gateway.utils.clock import SystemClock
 from tests.support.edge import Rig, serving

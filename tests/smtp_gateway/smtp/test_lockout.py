@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from smtp_gateway.errors import LockedOut
-from smtp_gateway.smtp.lockout import Lockout, LockoutRules
+from smtp_gateway.policy import LockoutRules
+from smtp_gateway.smtp.lockout import Lockout
 from tests.support.fakes import GivenClock, until
 
 HERE = "192.0.2.7"
@@ -205,3 +206,23 @@ async def test_parts_of_a_credential_cannot_be_shifted() -> None:
     await wrong(lockout, "c", user="ab")
     with pytest.raises(LockedOut):
         await lockout.attempt(HERE, "a", "bc")
+
+
+async def test_rules_may_change_while_it_runs() -> None:
+    """What was counted before is held to the new ones, by counts that exist already."""
+    lockout = Lockout(GivenClock())
+    for n in range(3):
+        await wrong(lockout, f"guess {n}")
+    lockout.rules = LockoutRules(per_user_name=3, lock_seconds=60)
+    with pytest.raises(LockedOut) as refusal:
+        await lockout.attempt(HERE, "a@x.test", "guess 3")
+    assert refusal.value.facts == {"seconds": 60}
+
+
+async def test_a_larger_limit_keeps_fewer_clients() -> None:
+    """Memory is bounded by credentials: with a thousand each, a thousand counts are kept."""
+    lockout = Lockout(GivenClock(), LockoutRules(per_user_name=1, per_address=1000))
+    await wrong(lockout, "guess")
+    for n in range(1000):
+        await right(lockout, "good", at=f"10.0.{n // 250}.{n % 250}")
+    await right(lockout, "another")  # the count of HERE has left
