@@ -35,11 +35,18 @@ def applied(
     kubernetes: Kubernetes, objects: Iterable[Object], *more: str, manager: str = "smtp-operator"
 ) -> list[Object]:
     """The answers to a server-side apply; unknown fields are refused."""
-    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+    sent = list(objects) if "--dry-run=server" in more else [_without_owner(o) for o in objects]
+    manifest = json.dumps({"apiVersion": "v1", "kind": "List", "items": sent})
     argv = ("apply", "--server-side", f"--field-manager={manager}", "--validate=strict")
     answer = kubernetes.kubectl(*argv, "--filename=-", "--output=json", *more, stdin=manifest)
     found: Object = json.loads(answer)
     return list(found["items"]) if found["kind"] == "List" else [found]
+
+
+def _without_owner(item: Object) -> Object:
+    """No SmtpGateway is there, and garbage collection deletes what belongs to nobody."""
+    kept = {k: v for k, v in item["metadata"].items() if k != "ownerReferences"}
+    return {**item, "metadata": kept}
 
 
 def produced(name: str, namespace: str) -> list[Object]:
