@@ -10,6 +10,7 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from smtp_operator.settings import Settings
+from tests.support.pages import fences
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "operator" / "README.md"
@@ -78,7 +79,7 @@ def test_the_way_of_a_gateway_leads_into_each_folder(folder: str) -> None:
 def blocks(page: str, language: str) -> list[str]:
     """The fenced blocks of a page in one language."""
     content = (ROOT / page).read_text(encoding="utf-8")
-    return re.findall(rf"^```{language}\n(.*?)^```", content, re.MULTILINE | re.DOTALL)
+    return [block.text for block in fences(content) if block.language == language]
 
 
 @pytest.mark.parametrize("page", ["README.md", "operator/README.md", "docs/smtpgateway.md"])
@@ -107,7 +108,7 @@ def test_the_kustomization_shown_changes_what_the_base_has() -> None:
 @pytest.mark.parametrize("page", ["README.md", "manifests/README.md", "crds/README.md"])
 def test_every_path_in_a_command_exists(page: str) -> None:
     """What a reader is told to apply or to build from is there."""
-    commands = "\n".join([*blocks(page, "sh"), *blocks(page, "")])
+    commands = "\n".join(each for kind in ("sh", "console", "") for each in blocks(page, kind))
     named = re.findall(r"(?:-f|--file|--kustomize|-k) ([\w./-]*\w[\w./-]*)", commands)
 
     assert named != []
