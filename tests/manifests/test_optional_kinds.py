@@ -1,0 +1,173 @@
+"""Kinds of others that a fleet may ask for: cert-manager's, and those of the Prometheus operator.
+
+``monitoring_crds.yaml`` holds what the operator relies on of the latter's definitions. No
+Prometheus runs; that its rules can be read is shown beside ``resources/monitor.py``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.commands import wait_until
+from tests.end_to_end.fleet import InstalledOperator, Mailbox, ManagedFleet, SandboxPod
+from tests.end_to_end.pods import mail
+from tests.support.kubernetes import Kubernetes
+
+MONITORING = Path(__file__).parent / "monitoring_crds.yaml"
+NOTICED_SECONDS = 60  # the operator asks for these kinds every 30 s
+NAME = "smtp.example.com"
+
+pytestmark = [pytest.mark.needs("pods", "images", "dns"), pytest.mark.timeout(400)]
+
+
+@pytest.fixture(scope="module")
+def operator(
+    kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[InstalledOperator]:
+    """The published base, gone after this module."""
+    installed = InstalledOperator.install(kubernetes, tmp_path_factory.mktemp("images"))
+    yield installed
+    installed.remove()
+
+
+@pytest.fixture
+def fleet(kubernetes: Kubernetes, namespace: str, operator: InstalledOperator) -> ManagedFleet:
+    """Nothing applied yet."""
+    assert operator.pods()
+    return ManagedFleet(kubernetes, namespace)
+
+
+# -- cert-manager
+
+
+def authority(namespace: str) -> list[dict[str, Any]]:
+    """A self-signed certificate that may sign others, and the issuer that does so with it."""
+    meta = {"namespace": namespace}
+    kinds = {"apiVersion": "cert-manager.io/v1"}
+    return [
+        {**kinds, "kind": "Issuer", "metadata": {**meta, "name": "beginning"},
+         "spec": {"selfSigned": {}}},
+        {**kinds, "kind": "Certificate", "metadata": {**meta, "name": "our-ca"},
+         "spec": {
+             "isCA": True, "commonName": "Our authority", "secretName": "our-ca",
+             "privateKey": {"algorithm": "ECDSA", "size": 256},
+             "issuerRef": {"name": "beginning", "kind": "Issuer", "group": "cert-manager.io"},
+         }},
+        {**kinds, "kind": "Issuer", "metadata": {**meta, "name": "our-issuer"},
+         "spec": {"ca": {"secretName": "our-ca"}}},
+    ]  # fmt: skip
+
+
+@pytest.mark.needs("certificates")
+async def test_a_certificate_of_cert_manager_serves_mail_as_soon_as_its_issuer_is_there(
+    fleet: ManagedFleet,
+) -> None:
+    """Clients trust the issuer's authority and nothing else, under the name that was asked for."""
+    sandbox = SandboxPod(fleet.kubernetes, fleet.namespace)
+    sandbox.start()
+    tls = {"certManager": {"issuerRef": {"name": "our-issuer"}}, "dnsNames": [NAME]}
+    fleet.apply(tls=tls)
+    fleet.wait_for("TLSReady=False", 30)
+    wait_until("a Certificate", lambda: fleet.there("certificate/mail"), 30)
+    waiting = fleet.condition("TLSReady")
+    assert (waiting["status"], waiting["reason"]) == ("False", "Pending")
+    assert "cert-manager to write Secret mail-cert-manager-tls; to see why" in waiting["message"]
+
+    fleet.kubernetes.apply(*authority(fleet.namespace))
+    fleet.wait_for("Ready")
+
+    assert fleet.condition("TLSReady")["reason"] == "Issued"
+    assert fleet.observed()["status"]["tls"]["secretName"] == "mail-cert-manager-tls"
+    assert fleet.observed()["status"]["tls"]["dnsNames"] == [NAME]
+    root = fleet.kubernetes.get("secret/our-ca", fleet.namespace)["data"]["tls.crt"]
+    trust = ssl.create_default_context(cadata=base64.b64decode(root).decode())
+    session = await Mailbox(fleet.address(), trust, NAME).session()
+    await session.send_message(mail(1))
+    await session.quit()
+    (request,) = sandbox.emails(1, wait_seconds=20)
+    assert request["accepted"]
+
+
+# -- the Prometheus operator
+
+
+@pytest.fixture
+def without_monitoring(kubernetes: Kubernetes) -> Iterator[None]:
+    """Its definitions are not there before and after; a cluster that has them is left alone."""
+    definitions = kubernetes.kubectl("get", "customresourcedefinitions", "--output=name")
+    assert "monitoring.coreos.com" not in definitions
+    yield
+    kubernetes.kubectl("delete", "--ignore-not-found", f"--filename={MONITORING}")
+
+
+def failures(operator: InstalledOperator, fleet: ManagedFleet) -> int:
+    """How many looks at it ended in an error or had to be put off."""
+    bad = {"reconcile failed", "reconcile delayed"}
+    lines = [line for line in operator.logs() if line["event"] in bad]
+    return len([line for line in lines if fleet.namespace in json.dumps(line)])
+
+
+def degraded(fleet: ManagedFleet) -> tuple[str, str, str]:
+    """What it says."""
+    found = fleet.condition("Degraded")
+    return found["status"], found["reason"], found["message"]
+
+
+def up_to_date(fleet: ManagedFleet) -> bool:
+    """Whether the status speaks of the spec as it is now."""
+    found = fleet.observed()
+    return bool(found["status"]["observedGeneration"] == found["metadata"]["generation"])
+
+
+@pytest.mark.usefixtures("without_monitoring")
+def test_monitors_are_made_when_their_kinds_come_and_missed_when_those_are_not_there(
+    fleet: ManagedFleet, operator: InstalledOperator
+) -> None:
+    """Lacking, come, gone: each is told, none is an error that is tried for ever."""
+    advice = (
+        "the cluster serves no ServiceMonitor: install the Prometheus operator's CRDs, or switch "
+        "spec.monitoring.serviceMonitor off"
+    )
+    lacking = ("True", "ApplyFailed", advice)
+    labels = {"release": "prometheus"}
+    monitor = {"enabled": True, "intervalSeconds": 15, "labels": labels}
+    fleet.apply(
+        replicas=0,
+        monitoring={"serviceMonitor": monitor, "alerts": {"enabled": True, "labels": labels}},
+    )
+    fleet.wait_for("Ready", 30)
+    assert degraded(fleet) == lacking
+    events = fleet.kubectl("events", "--for=smtpgateway/mail", "--types=Warning")
+    assert f"Degraded is True: {advice}" in events
+    assert fleet.there("service/mail-metrics")
+    assert failures(operator, fleet) == 0
+
+    fleet.kubernetes.kubectl("apply", "--server-side", f"--filename={MONITORING}")
+    fleet.wait_for("Degraded=False", NOTICED_SECONDS)
+    made = fleet.kubernetes.get("servicemonitor/mail", fleet.namespace)
+    assert made["metadata"]["labels"]["release"] == "prometheus"
+    (endpoint,) = made["spec"]["endpoints"]
+    assert endpoint == {"port": "http", "path": "/metrics", "interval": "15s"}
+    (group,) = fleet.kubernetes.get("prometheusrule/mail", fleet.namespace)["spec"]["groups"]
+    assert len(group["rules"]) == 8
+
+    fleet.kubectl("delete", "servicemonitor/mail")
+    wait_until("the monitor again", lambda: fleet.there("servicemonitor/mail"), 30)
+
+    fleet.kubernetes.kubectl("delete", f"--filename={MONITORING}")
+    fleet.wait_for("Degraded", NOTICED_SECONDS)
+    assert degraded(fleet) == lacking
+    assert fleet.condition("Ready")["status"] == "True"
+    # Until it asks again which kinds there are, it tries: 30 s of waits that double from 5 ms.
+    tried = failures(operator, fleet)
+    assert tried < 20
+    fleet.patch({"limits": {"maxRecipients": 7}})
+    wait_until("an edit", lambda: up_to_date(fleet), 30)
+    assert failures(operator, fleet) == tried
