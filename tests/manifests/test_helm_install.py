@@ -5,6 +5,8 @@ What charts render and refuse is in ``test_helm.py``; here the pods run.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from tests.cluster.commands import wait_until
@@ -21,18 +23,21 @@ WAIT = ("--wait", "--timeout=100s")
 pytestmark = [
     pytest.mark.needs("helm", "pods", "images", "dns"),
     pytest.mark.timeout(400),
-    pytest.mark.usefixtures("loaded_images"),
 ]
 
 
-@pytest.fixture
-def helm(kubernetes: Kubernetes, nobody_operates: None) -> Helm:
-    """Both releases are installed, and the operator's pods are ready."""
+@pytest.fixture(scope="module")
+def helm(kubernetes: Kubernetes, loaded_images: list[str]) -> Iterator[Helm]:
+    """Both releases are installed, and the operator's pods are ready; gone after this module."""
+    assert len(loaded_images) == 3
     helm = Helm(kubernetes)
-    install_definitions(helm)
-    kubernetes.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}")
-    helm("install", OPERATOR, OPERATOR_CHART, WHERE, *WAIT)
-    return helm
+    try:
+        install_definitions(helm)
+        kubernetes.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}")
+        helm("install", OPERATOR, OPERATOR_CHART, WHERE, *WAIT)
+        yield helm
+    finally:
+        InstalledOperator(kubernetes).remove()
 
 
 def install_definitions(helm: Helm) -> None:
@@ -40,15 +45,16 @@ def install_definitions(helm: Helm) -> None:
     helm("install", "crds", CRDS, WHERE, "--create-namespace", "--take-ownership", *WAIT)
 
 
-@pytest.fixture
-def fleet(kubernetes: Kubernetes, namespace: str, helm: Helm) -> ManagedFleet:
+@pytest.fixture(scope="module")
+def fleet(kubernetes: Kubernetes, helm: Helm) -> Iterator[ManagedFleet]:
     """One pod, Ready, which delivers to a sandbox in its namespace."""
     assert OPERATOR in helm("list", WHERE, "--short").split()
-    SandboxPod(kubernetes, namespace).start()
-    made = ManagedFleet(kubernetes, namespace)
-    made.apply()
-    made.wait_for("Ready")
-    return made
+    with kubernetes.namespace({"pod-security.kubernetes.io/enforce": "restricted"}) as namespace:
+        SandboxPod(kubernetes, namespace).start()
+        made = ManagedFleet(kubernetes, namespace)
+        made.apply()
+        made.wait_for("Ready")
+        yield made
 
 
 def live_settings(fleet: ManagedFleet) -> str:
@@ -97,6 +103,6 @@ async def test_gateways_serve_on_when_both_charts_are_uninstalled_and_are_taken_
 
     install_definitions(helm)
     helm("install", OPERATOR, OPERATOR_CHART, WHERE, *WAIT)
-    fleet.patch({"limits": {"maxRecipients": 7}})
-    wait_until("an edit", lambda: "SMTP_MAX_RECIPIENTS=7\n" in live_settings(fleet), 30)
+    fleet.patch({"limits": {"maxRecipients": 8}})
+    wait_until("an edit", lambda: "SMTP_MAX_RECIPIENTS=8\n" in live_settings(fleet), 30)
     assert fleet.lives() == lives
