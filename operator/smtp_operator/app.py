@@ -50,7 +50,7 @@ HEARTBEAT_SECONDS = 1.0
 TURNS_SECONDS = 5.0
 STALE_SECONDS = 300.0
 CRD_SECONDS = 5.0
-DISCOVERY_SECONDS = 300.0
+DISCOVERY_SECONDS = 30.0
 KOPF_SECONDS = 3.0
 
 
@@ -191,13 +191,18 @@ class Operator:
                 self._watch(kind, namespace)
 
     async def _discover(self) -> None:
-        """Notice that cert-manager or the Prometheus operator was installed after us."""
+        """Notice that cert-manager or the Prometheus operator came after us, or went.
+
+        A kind that went keeps its watch, which waits for it to come back.
+        """
+        watched = self._observer.optional_kinds
         while True:
             await asyncio.sleep(DISCOVERY_SECONDS)
             kinds = await self._ask(self._cluster.optional_kinds)
-            self._start_watches(sorted(kinds - self._observer.optional_kinds))
+            self._start_watches(sorted(kinds - watched))
+            watched |= kinds
             if kinds != self._observer.optional_kinds:
-                self._observer.optional_kinds |= kinds
+                self._observer.optional_kinds = kinds
                 self._switchboard.look_at_all()
 
     def _watch(self, kind: str, namespace: str) -> None:
