@@ -17,6 +17,12 @@ import pytest
 
 from smtp_gateway.telemetry import Event
 from tests.end_to_end.fleet import InstalledOperator, ManagedFleet, SandboxPod
+from tests.end_to_end.operations import (
+    NEXT_GATEWAY,
+    NEXT_OPERATOR,
+    load_next_gateway,
+    load_next_operator,
+)
 from tests.support.gateway import (
     Certificates,
     GatewayProcess,
@@ -160,6 +166,23 @@ def operator(
     installed = InstalledOperator.install(kubernetes, tmp_path_factory.mktemp("images"))
     yield installed
     installed.remove()
+
+
+@pytest.fixture(scope="package")
+def next_operator(
+    kubernetes: Kubernetes, operator: InstalledOperator, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """An image of the next version of the operator, which nobody runs yet."""
+    assert operator.pods()
+    load_next_operator(kubernetes, tmp_path_factory.mktemp("images"))
+    return NEXT_OPERATOR
+
+
+@pytest.fixture(scope="package")
+def next_gateway(kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An image of the gateway under another name."""
+    load_next_gateway(kubernetes, tmp_path_factory.mktemp("images"))
+    return NEXT_GATEWAY
 
 
 @pytest.fixture
