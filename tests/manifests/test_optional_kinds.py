@@ -1,13 +1,14 @@
 """Kinds of others that a fleet may ask for: cert-manager's, and those of the Prometheus operator.
 
 ``monitoring_crds.yaml`` holds what the operator relies on of the latter's definitions. No
-Prometheus runs; that its rules can be read is shown beside ``resources/monitor.py``.
+Prometheus runs, but its parser reads the rules.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import shutil
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,10 +16,12 @@ from typing import Any
 
 import pytest
 
-from tests.cluster.commands import wait_until
+from tests.cluster.commands import CommandFailed, run, wait_until
+from tests.cluster.programs import GoPrograms
 from tests.end_to_end.fleet import InstalledOperator, Mailbox, ManagedFleet, SandboxPod
 from tests.end_to_end.pods import mail
 from tests.support.kubernetes import Kubernetes
+from tests.support.tools import missing
 
 MONITORING = Path(__file__).parent / "monitoring_crds.yaml"
 NOTICED_SECONDS = 60  # the operator asks for these kinds every 30 s
@@ -120,6 +123,16 @@ def degraded(fleet: ManagedFleet) -> tuple[str, str, str]:
     return found["status"], found["reason"], found["message"]
 
 
+def read_by_prometheus(expressions: list[str]) -> int:
+    """How many there are; an error when one is no PromQL."""
+    if shutil.which("go") is None:
+        missing("go is not installed, which builds Prometheus' parser")
+    parser = GoPrograms(Path(__file__).parent / "promql", {"promql": "."}).build() / "promql"
+    with pytest.raises(CommandFailed, match="unclosed left parenthesis"):
+        run(parser, stdin="sum(up")
+    return int(run(parser, stdin="\n".join(expressions)))
+
+
 def up_to_date(fleet: ManagedFleet) -> bool:
     """Whether the status speaks of the spec as it is now."""
     found = fleet.observed()
@@ -156,7 +169,7 @@ def test_monitors_are_made_when_their_kinds_come_and_missed_when_those_are_not_t
     (endpoint,) = made["spec"]["endpoints"]
     assert endpoint == {"port": "http", "path": "/metrics", "interval": "15s"}
     (group,) = fleet.kubernetes.get("prometheusrule/mail", fleet.namespace)["spec"]["groups"]
-    assert len(group["rules"]) == 8
+    assert read_by_prometheus([rule["expr"] for rule in group["rules"]]) == 8
 
     fleet.kubectl("delete", "servicemonitor/mail")
     wait_until("the monitor again", lambda: fleet.there("servicemonitor/mail"), 30)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 
+from prometheus_client import CollectorRegistry
+
+from smtp_gateway.telemetry import Metrics
 from smtp_operator.resources.monitor import ALERTS
 from smtp_operator.resources.rendering import draft
 from tests.support.fleets import a_gateway, find, rendered, some_facts
@@ -44,6 +47,16 @@ def test_alerts_watch_the_pods_of_this_fleet_alone() -> None:
         assert 'namespace="demo"' in rule["expr"]
         assert re.fullmatch(form, "mail-7f9c7d5b4-abcde")
         assert not re.fullmatch(form, "mail-eu-7f9c7d5b4-abcde")
+
+
+def test_alerts_ask_for_series_that_the_gateway_has() -> None:
+    """A misspelt one would be silent for ever."""
+    registry = CollectorRegistry()
+    Metrics(registry)
+    exported = {family.name for family in registry.collect()}
+    asked = {name for alert in ALERTS for name in re.findall(r"smtp_\w+", alert.expr)}
+    assert {name.removesuffix("_total") for name in asked} <= exported
+    assert len(asked) == 8
 
 
 def test_nothing_is_rendered_that_the_cluster_does_not_serve() -> None:
