@@ -143,4 +143,7 @@ def _evenly(over: str, otherwise: str, labels: Mapping[str, str]) -> Object:
         "labelSelector": {"matchLabels": dict(labels)},
         # Each revision is spread for itself; else old pods push the new ones together.
         "matchLabelKeys": ["pod-template-hash"],
+        # A node that is drained, lost or not for us gets no pods. Counted as an empty place it
+        # would forbid all others a further pod, and the drain would wait for ever.
+        "nodeTaintsPolicy": "Honor",
     }

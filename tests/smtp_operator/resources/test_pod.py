@@ -90,6 +90,13 @@ def test_pods_are_spread_over_zones_and_nodes(spread: str, otherwise: str) -> No
     assert [item["matchLabelKeys"] for item in made] == [["pod-template-hash"]] * 2
 
 
+@pytest.mark.parametrize("spread", ["Preferred", "Required"])
+def test_a_drained_node_does_not_count_as_an_empty_place(spread: str) -> None:
+    """Else Required pods could go nowhere, and the drain would wait for ever."""
+    made = pod(scheduling={"topologySpread": spread})["topologySpreadConstraints"]
+    assert [item["nodeTaintsPolicy"] for item in made] == ["Honor", "Honor"]
+
+
 def test_own_constraints_replace_ours_and_none_means_none() -> None:
     """As the user states them."""
     own = [{"topologyKey": "rack", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"}]
