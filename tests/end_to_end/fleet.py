@@ -53,6 +53,11 @@ class InstalledOperator:
         """Build and load the images, apply the base, wait until both pods are ready."""
         for dockerfile, name in IMAGES.items():
             kubernetes.load_image(archive_of(dockerfile, name, folder))
+        return cls.apply(kubernetes)
+
+    @classmethod
+    def apply(cls, kubernetes: Kubernetes) -> InstalledOperator:
+        """The same where the nodes have the images."""
         kubernetes.kubectl("apply", "--server-side", f"--kustomize={BASE}")
         installed = cls(kubernetes)
         installed.scale(2)
@@ -272,8 +277,12 @@ class Mailbox:
             hostname=self.address.host, port=self.address.port, start_tls=False, timeout=30
         )
         await client.connect()
-        await client.starttls(server_hostname=self.server_name, tls_context=self.trust)
-        await client.login(USERNAME, PASSWORD)
+        try:
+            await client.starttls(server_hostname=self.server_name, tls_context=self.trust)
+            await client.login(USERNAME, PASSWORD)
+        except BaseException:
+            client.close()
+            raise
         return client
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 import aiosmtplib
@@ -62,3 +64,14 @@ class Sender:
     def expected(self) -> dict[tuple[str, str], int]:
         """What the API must have accepted: each mail once."""
         return {(f"<{n}@client.example.org>", f"reader{n}@example.org"): 1 for n in self.taken}
+
+
+@asynccontextmanager
+async def sending(fleet: Reachable, clients: int) -> AsyncIterator[Sender]:
+    """So many clients until the block ends; then each ends when its last mail was taken."""
+    sender = Sender(fleet)
+    async with asyncio.TaskGroup() as group:
+        for _ in range(clients):
+            group.create_task(sender.keep_sending())
+        yield sender
+        sender.stop()
