@@ -210,9 +210,10 @@ def _export(name: str) -> Path:
     """The archive of an image, named by its content: unchanged images are not written again."""
     identity = _buildah("inspect", "--type=image", "--format={{.FromImageID}}", name).strip()
     archive = _folder() / f"{_file_name(name)}-{_digest(identity.encode())}.tar"
-    if not archive.exists():
-        _push(name, archive)
-        _forget_older(name, archive)
+    with locked(archive.with_suffix(".lock")):  # runs side by side write the same file
+        if not archive.exists():
+            _push(name, archive)
+            _forget_older(name, archive)
     return archive
 
 
