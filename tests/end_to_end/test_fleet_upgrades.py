@@ -77,14 +77,14 @@ def test_an_upgrade_that_changes_the_gateway_rolls_fleets_by_their_pace(
     canary, first, second, held, pinned = (
         ManagedFleet(kubernetes, namespace, name) for name in names
     )
-    canary.apply(rollout={"wave": 0})
+    canary.apply(replicas=3, rollout={"wave": 0})  # it takes its time, which is no part of the soak
     first.apply()
     second.apply()
     held.apply(rollout={"onOperatorUpgrade": "Hold"})
     pinned.apply(replicas=0, image=IMAGES["Dockerfile.gateway"])
     for each in (canary, first, second, held, pinned):
         each.wait_for("Progressing=False")
-    lives, before = held.lives(), versions(pinned)
+    lives, generation, before = held.lives(), _generation(held), versions(pinned)
 
     with changed(
         operator,
@@ -101,6 +101,7 @@ def test_an_upgrade_that_changes_the_gateway_rolls_fleets_by_their_pace(
         assert _begun(first) - _completed(canary) >= timedelta(seconds=_SOAK_SECONDS - 1)
 
         assert held.lives() == lives
+        assert _generation(held) == generation
         approval = f"smtp.cakemail.com/approve={revision}"
         held.kubectl("annotate", f"{GATEWAYS}/held", approval)
         wait_until("approved, it rolls", lambda: _rolled(held), _ROLLED_SECONDS)
@@ -136,6 +137,11 @@ def _watch_until_rolled(*order: ManagedFleet) -> None:
 
 def _deployment(fleet: ManagedFleet) -> dict[str, Any]:
     return fleet.kubernetes.get(f"deployment/{fleet.name}", fleet.namespace)
+
+
+def _generation(fleet: ManagedFleet) -> int:
+    """Counts what was asked of its Deployment."""
+    return int(_deployment(fleet)["metadata"]["generation"])
 
 
 def _image(deployment: dict[str, Any]) -> str:
