@@ -107,11 +107,16 @@ def test_the_first_hour_of_the_readme_goes_as_it_says(
     assert len(kubectl) >= 15
 
 
+def gateways_of_all(kubernetes: Kubernetes) -> list[str]:
+    """Namespaces of tests before this one may still be going."""
+    return kubernetes.kubectl("get", GATEWAYS, "--all-namespaces", "--output=name").split()
+
+
 @pytest.fixture
 def empty_cluster(kubernetes: Kubernetes) -> Iterator[Kubernetes]:
     """Nobody has installed anything; a cluster in which somebody uses the kind is left alone."""
     if CRD_NAME in kubernetes.kubectl("get", "customresourcedefinitions", "--output=name"):
-        assert kubernetes.kubectl("get", GATEWAYS, "--all-namespaces", "--output=name") == ""
+        wait_until("no SmtpGateway is left", lambda: not gateways_of_all(kubernetes), 60)
         kubernetes.kubectl("delete", f"crd/{CRD_NAME}", "--timeout=60s")
     yield kubernetes
     # With pods in it that have time to end, a namespace is looked at again only after half of it.

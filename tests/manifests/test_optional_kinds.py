@@ -31,11 +31,10 @@ pytestmark = [pytest.mark.needs("pods", "images", "dns"), pytest.mark.timeout(40
 
 
 @pytest.fixture(scope="module")
-def operator(
-    kubernetes: Kubernetes, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[InstalledOperator]:
+def operator(kubernetes: Kubernetes, loaded_images: list[str]) -> Iterator[InstalledOperator]:
     """The published base, gone after this module."""
-    installed = InstalledOperator.install(kubernetes, tmp_path_factory.mktemp("images"))
+    assert len(loaded_images) == 3
+    installed = InstalledOperator.apply(kubernetes)
     yield installed
     installed.remove()
 
