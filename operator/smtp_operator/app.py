@@ -159,12 +159,12 @@ class Operator:
         registry = events.handlers(
             self._switchboard,
             self._connection.access,
-            on_startup=lambda target: events.configure(target, self._settings, version),
-            on_cleanup=self.stop,
+            on_startup=lambda target: events.configure(
+                target, self._settings, version, self._connection.patience.silence
+            ),
         )
-        self._kopf.launch(
-            events.feed(registry, self._settings, self._kopf_stop, self._take_signals), name="kopf"
-        )
+        feed = events.feed(registry, self._settings, self._kopf_stop, self._take_signals, self._log)
+        self._kopf.launch(feed, name="kopf")
         self._owner.launch(self._elector.run(), name="election")
         self._owner.launch(self._turns(), name="turns")
         self._owner.launch(self._discover(), name="discovery")

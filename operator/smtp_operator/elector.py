@@ -17,7 +17,7 @@ from datetime import datetime
 from enum import Enum
 
 from smtp_operator.cluster.api import LEASE_DURATION, Lease, LeaseStore
-from smtp_operator.errors import Conflict, OperatorError
+from smtp_operator.errors import Conflict, NotFound, OperatorError
 from smtp_operator.telemetry import Event, Log
 from smtp_operator.utils.clock import Clock
 
@@ -46,6 +46,7 @@ class Election:
         self.identity = identity
         self.lease: Lease | None = None
         self._seen_at: float | None = None
+        self._orphaned = False  # it vanished while another held it, who may not know yet
         self._sent_at: float | None = None  # of the last renewal that came through
 
     def see(self, lease: Lease | None, now: float) -> None:
@@ -54,6 +55,7 @@ class Election:
         after = lease.resource_version if lease else ""
         if self._seen_at is None or before != after:
             self._seen_at = now
+            self._orphaned = lease is None and not self._free()
         self.lease = lease
 
     def written(self, lease: Lease, sent_at: float, now: float) -> None:
@@ -70,10 +72,14 @@ class Election:
         if self._sent_at is not None:
             overtaken = self.lease is None or self.lease.holder != self.identity
             return Step.RENEW if self.leading(now) and not overtaken else Step.LOST
-        if self.lease is None or self.lease.holder in {"", self.identity}:
-            return Step.TAKE  # our own name without a renewal: the answer to our write was lost
+        if self._free() and not self._orphaned:
+            return Step.TAKE
         seen_at = now if self._seen_at is None else self._seen_at
         return Step.TAKE if now - seen_at >= LEASE_SECONDS else Step.WAIT
+
+    def _free(self) -> bool:
+        """Nobody else's. Our own name without a renewal: the answer to our write was lost."""
+        return self.lease is None or self.lease.holder in {"", self.identity}
 
     def seconds_to_expiry(self, now: float) -> float:
         """How long a standby waits before the holder counts as dead."""
@@ -181,8 +187,9 @@ class Elector:
         sent_at = self._clock.monotonic()
         try:
             written = await self._store.write(self._election.next_record(self._clock.utc()))
-        except Conflict:
-            await self._look()  # somebody was faster, or an answer of ours was lost on its way
+        except (Conflict, NotFound):
+            # Somebody was faster, or an answer of ours was lost on its way; or it was deleted.
+            await self._look()
         except OperatorError as error:
             self._log.warning(Event.LEASE_REFUSED, detail=error.detail)
         else:

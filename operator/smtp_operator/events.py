@@ -2,12 +2,16 @@
 
 Only ``on.event`` is used, so kopf stores nothing on users' objects: no annotation, no finalizer.
 Handlers only enqueue; they cannot fail. No daemon, no timer, no index, no peering, no Event.
+
+kopf gives up where a watch could go on: at half a line, at an error in a stream, at a list that ran
+out between two chunks, at a refused credential that is the only one. Then it is begun anew, which
+costs a list; only when that does not help for a minute does the process end.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
@@ -16,8 +20,12 @@ import kopf
 from smtp_operator.cluster.connection import Access
 from smtp_operator.cluster.kinds import GATEWAY, KINDS
 from smtp_operator.settings import Settings
+from smtp_operator.telemetry import Event, Log
 
-TOKEN_SECONDS = 600  # the kubelet renews a token long before it runs out
+CREDENTIAL_SECONDS = 600  # the kubelet renews a token long before it runs out
+LOGIN_SECONDS = 1.0  # between two logins
+RESTARTS_SECONDS = (0.2, 1.0, 3.0, 8.0, 20.0, 30.0)  # waited before each, then it is given up
+SOUND_SECONDS = 60.0  # who lived so long had no part in earlier failures
 STREAMING_LISTS_SINCE = (1, 34)
 FINALIZER = "smtp.cakemail.com/unused"
 
@@ -34,13 +42,19 @@ class Sink(Protocol):
         ...
 
 
-def configure(target: kopf.OperatorSettings, settings: Settings, version: tuple[int, int]) -> None:
+def configure(
+    target: kopf.OperatorSettings,
+    settings: Settings,
+    version: tuple[int, int],
+    silence_seconds: float,
+) -> None:
     """All that is set in kopf, and why.
 
     Args:
         target: kopf's settings.
         settings: ours.
         version: of the API server.
+        silence_seconds: after which a stream counts as dead.
     """
     # The Lease decides who writes; peering is priority by wall clock, without fencing.
     target.peering.standalone = True
@@ -58,7 +72,7 @@ def configure(target: kopf.OperatorSettings, settings: Settings, version: tuple[
     # The default is none: a silent drop would hang for minutes.
     target.watching.connect_timeout = 10
     # Bookmarks come each 60 s; a stream silent for longer is dead.
-    target.watching.inactivity_timeout = 70
+    target.watching.inactivity_timeout = silence_seconds
     # A list of thousands in one piece is a spike of memory here and there.
     target.watching.chunk_size = 500
     # The server streams the first list from its cache, where it can.
@@ -86,11 +100,11 @@ def handlers(
     access: Callable[[], Awaitable[Access]],
     *,
     on_startup: Callable[[kopf.OperatorSettings], None],
-    on_cleanup: Callable[[], None],
 ) -> kopf.OperatorRegistry:
-    """The four handlers."""
+    """The three handlers."""
     registry = kopf.OperatorRegistry()
     gateway = KINDS[GATEWAY]
+    logged_in = False
 
     @kopf.on.startup(registry=registry)
     async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
@@ -98,6 +112,11 @@ def handlers(
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.ConnectionInfo:
+        nonlocal logged_in
+        if logged_in:
+            # kopf asks as fast as it is refused.
+            await asyncio.sleep(LOGIN_SECONDS)
+        logged_in = True
         return connection_info(await access(), datetime.now(UTC))
 
     @kopf.on.event(gateway.group, gateway.version, gateway.plural, registry=registry)
@@ -107,15 +126,15 @@ def handlers(
         else:
             sink.gateway_seen(body["metadata"], listed=type is None)
 
-    @kopf.on.cleanup(registry=registry)
-    async def cleanup(**_: Any) -> None:
-        on_cleanup()
-
     return registry
 
 
 def connection_info(access: Access, now: datetime) -> kopf.ConnectionInfo:
-    """Our credentials in kopf's form; its own login looks for another library."""
+    """Our credentials in kopf's form; its own login looks for another library.
+
+    Each runs out, a client certificate too. kopf never again takes one that was refused once, not
+    even when the API server was wrong; a new time of expiry makes it another one.
+    """
     return kopf.ConnectionInfo(
         server=access.server,
         ca_path=access.ca_path,
@@ -123,7 +142,7 @@ def connection_info(access: Access, now: datetime) -> kopf.ConnectionInfo:
         token=access.token,
         certificate_path=access.certificate_path,
         private_key_path=access.key_path,
-        expiration=now + timedelta(seconds=TOKEN_SECONDS) if access.token else None,
+        expiration=now + timedelta(seconds=CREDENTIAL_SECONDS),
     )
 
 
@@ -132,16 +151,45 @@ async def feed(
     settings: Settings,
     stop: asyncio.Event,
     on_spawned: Callable[[], None],
+    log: Log,
+    *,
+    restarts_seconds: Sequence[float] = RESTARTS_SECONDS,
 ) -> None:
-    """Run kopf until ``stop``; raises what ended it otherwise.
+    """Run kopf until ``stop``; raises what ends it again and again.
 
     Args:
         registry: of ``handlers``.
         settings: ours.
         stop: ends it.
         on_spawned: called once kopf has installed its handlers of signals, to take them back.
+        log: where its ends are told.
+        restarts_seconds: how long to wait before each new beginning.
     """
-    ours = asyncio.all_tasks()
+    now = asyncio.get_running_loop().time
+    left = iter(restarts_seconds)
+    while True:
+        began = now()
+        try:
+            await _run(registry, settings, stop, on_spawned)
+        except Exception as failure:
+            if now() - began > SOUND_SECONDS:
+                left = iter(restarts_seconds)
+            pause = next(left, None)
+            if pause is None:
+                raise
+            log.warning(Event.FEED_ENDED, seconds=pause, exc_info=failure)
+        else:
+            return
+        await asyncio.sleep(pause)
+
+
+async def _run(
+    registry: kopf.OperatorRegistry,
+    settings: Settings,
+    stop: asyncio.Event,
+    on_spawned: Callable[[], None],
+) -> None:
+    """One life of kopf. Its own ``run_tasks`` would end all tasks of the loop, ours included."""
     tasks = await kopf.spawn_tasks(
         registry=registry,
         clusterwide=settings.clusterwide,
@@ -151,7 +199,16 @@ async def feed(
         identity=settings.pod_name,  # type: ignore[arg-type]  # a str; its type is not exported
     )
     on_spawned()
-    await kopf.run_tasks(tasks, ignored=ours)
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    for task in done:
+        task.result()
+    if not stop.is_set():
+        raise RuntimeError("kopf has ended")
 
 
 def _resource() -> tuple[str, str, str]:

@@ -164,6 +164,7 @@ class Event(StrEnum):
     CLUSTER_SILENT = "cluster does not answer"
     STRANGER = "name taken by a stranger"
     WATCH_ENDED = "watch ended"
+    FEED_ENDED = "kopf begun anew"
     LISTED_ANEW = "watch listed anew"
     EVENT_FAILED = "event not recorded"
     TASK_FAILED = "task failed"

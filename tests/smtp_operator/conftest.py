@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Iterator
 
 import pytest
 
+from tests.support.faulty_api_world import Picture, undisturbed
 from tests.support.gateways import Gateways
 from tests.support.kubernetes import Kubernetes
 
@@ -17,3 +19,13 @@ def gateways(kubernetes: Kubernetes) -> Iterator[Gateways]:
     client.install()
     yield client
     client.close()
+
+
+@pytest.fixture(scope="session")
+def undisturbed_picture(
+    kubernetes: Kubernetes, gateways: Gateways, unused_tcp_port_factory: Callable[[], int]
+) -> Picture:
+    """What a fleet comes to without any fault; faults may delay it, not change it."""
+    assert gateways is not None
+    with kubernetes.namespace() as namespace:
+        return asyncio.run(undisturbed(kubernetes, namespace, unused_tcp_port_factory))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from smtp_operator.cluster.api import Lease
 from smtp_operator.elector import Election, Elector, Step
-from smtp_operator.errors import ClusterUnavailable, Conflict
+from smtp_operator.errors import ClusterUnavailable, Conflict, NotFound
 from tests.support.fleet_world import GivenClock, quiet_log
 
 WRITE_SECONDS = 5.0
@@ -25,6 +25,7 @@ class FakeStore:
         self.version = 0
         self.silent = False
         self.lose_answers = False
+        self.gone = False  # a write finds no Lease
         self.wake = asyncio.Event()
 
     async def read(self) -> Lease | None:
@@ -37,6 +38,8 @@ class FakeStore:
         """See ``LeaseStore``."""
         if self.silent:
             raise ClusterUnavailable("no answer")
+        if self.gone:
+            raise NotFound("no such lease")
         written = self.put(lease)
         if self.lose_answers:
             raise ClusterUnavailable("the answer was lost")
@@ -151,6 +154,26 @@ async def test_a_stolen_lease_is_noticed_at_the_next_renewal() -> None:
     clock.advance(2.0)
     assert not await one.elector.turn()
     assert one.told == ["leading", "lost"]
+
+
+async def test_a_deleted_lease_ends_its_holder_and_keeps_a_standby_waiting() -> None:
+    """The holder does not know at once: until it must have noticed nobody else begins."""
+    store, clock, one, two = pair()
+    await one.elector.turn()
+    await two.elector.turn()
+    store.lease = None
+    await two.elector.turn()
+    clock.advance(2.0)
+    assert one.leads()
+    await two.elector.turn()
+    assert not two.leads()
+    store.gone = True
+    assert not await one.elector.turn()
+    assert one.told == ["leading", "lost"]
+    clock.advance(13.0)
+    store.gone = False
+    await two.elector.turn()
+    assert two.leads()
 
 
 async def test_an_answer_that_was_lost_costs_nothing() -> None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from datetime import UTC, datetime
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import kopf
 import pytest
+from aiohttp import web
 
 from smtp_operator import events
 from smtp_operator.cluster.connection import Access
 from smtp_operator.settings import load
+from tests.support.fleet_world import quiet_log
 
 REQUIRED = {"GATEWAY_IMAGE": "i", "POD_NAMESPACE": "ns"}
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -20,7 +24,7 @@ NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
 def configured(version: tuple[int, int] = (1, 36), **variables: str) -> kopf.OperatorSettings:
     """What kopf has after we set it."""
     target = kopf.OperatorSettings()
-    events.configure(target, load(REQUIRED | variables)[0], version)
+    events.configure(target, load(REQUIRED | variables)[0], version, 70.0)
     return target
 
 
@@ -89,7 +93,7 @@ async def access() -> Access:
 async def test_handlers_only_pass_on() -> None:
     """No object is changed, no state is kept; a first list is told from an edit."""
     ear = Ear()
-    registry = events.handlers(ear, access, on_startup=lambda _: None, on_cleanup=lambda: None)
+    registry = events.handlers(ear, access, on_startup=lambda _: None)
     (handler,) = registry._watching.get_all_handlers()  # noqa: SLF001  # kopf has no other way
     body = {"metadata": {"name": "alpha", "namespace": "mail"}}
     for told in (None, "ADDED", "MODIFIED", "DELETED"):
@@ -104,13 +108,13 @@ async def test_handlers_only_pass_on() -> None:
 
 async def test_nothing_of_kopf_that_stores_or_blocks_is_registered() -> None:
     """No change handler, daemon, timer or webhook: so no finalizer and no annotation."""
-    registry = events.handlers(Ear(), access, on_startup=lambda _: None, on_cleanup=lambda: None)
+    registry = events.handlers(Ear(), access, on_startup=lambda _: None)
     for part in ("_changing", "_spawning", "_indexing", "_webhooks"):
         assert list(getattr(registry, part).get_all_handlers()) == []
 
 
 async def test_credentials_are_handed_to_kopf() -> None:
-    """A token runs out, so kopf asks again; a client certificate does not."""
+    """They run out, so kopf asks again: a token is another by then."""
     info = events.connection_info(await access(), NOW)
     assert (info.server, info.ca_path, info.token) == ("https://10.96.0.1:443", "/ca.crt", "token")
     assert info.insecure is False
@@ -118,4 +122,122 @@ async def test_credentials_are_handed_to_kopf() -> None:
     by_certificate = Access("https://x", None, "/c", "/k", None, verify=False)
     other = events.connection_info(by_certificate, NOW)
     assert (other.certificate_path, other.private_key_path) == ("/c", "/k")
-    assert (other.insecure, other.expiration) == (True, None)
+    assert other.insecure is True
+
+
+async def test_a_credential_that_was_refused_may_be_tried_again() -> None:
+    """It remembers what was refused; the same at another time is another to it."""
+    by_certificate = Access("https://x", None, "/c", "/k", None, verify=True)
+    first = events.connection_info(by_certificate, NOW)
+    assert events.connection_info(by_certificate, NOW + timedelta(seconds=1)) != first
+
+
+VERSION = {"groupVersion": "smtp.cakemail.com/v1alpha1", "version": "v1alpha1"}
+DISCOVERY: Mapping[str, Any] = {
+    "/api": {"versions": ["v1"]},
+    "/api/v1": {  # kopf waits until it knows these, though it is told to use none of them
+        "resources": [
+            {
+                "name": "namespaces",
+                "singularName": "namespace",
+                "kind": "Namespace",
+                "namespaced": False,
+                "verbs": ["list", "watch"],
+            }
+        ]
+    },
+    "/apis": {
+        "groups": [
+            {"name": "smtp.cakemail.com", "versions": [VERSION], "preferredVersion": VERSION}
+        ]
+    },
+    "/apis/smtp.cakemail.com/v1alpha1": {
+        "resources": [
+            {
+                "name": "smtpgateways",
+                "singularName": "smtpgateway",
+                "kind": "SmtpGateway",
+                "namespaced": True,
+                "verbs": ["list", "watch", "get"],
+            }
+        ]
+    },
+}
+
+
+class ApiServer:
+    """Answers kopf, and is counted on to do harm."""
+
+    def __init__(self) -> None:
+        self.lists, self.broken = 0, 0
+        self.heard = asyncio.Event()
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:
+        """Lists are empty; watches tell half a line as long as ``broken`` says so."""
+        if request.path in DISCOVERY:
+            return web.json_response(DISCOVERY[request.path])
+        if "watch" not in request.query:
+            self.lists += 1
+            return web.json_response({"metadata": {"resourceVersion": "1"}, "items": []})
+        if self.broken:
+            self.broken -= 1
+            return web.Response(body=b'{"type": "ADD')
+        self.heard.set()
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await asyncio.Event().wait()
+        return response
+
+
+@pytest.fixture
+async def served() -> AsyncIterator[tuple[ApiServer, Access]]:
+    """The server, and how kopf gets there."""
+    server, app = ApiServer(), web.Application()
+    app.router.add_route("GET", "/{rest:.*}", server.answer)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    yield server, Access(url, None, None, None, None, verify=True)
+    await runner.cleanup()
+
+
+async def fed(server: ApiServer, access: Access, restarts: Sequence[float]) -> None:
+    """Run kopf until its watch is sound."""
+
+    async def known() -> Access:
+        return access
+
+    settings, stop = load(REQUIRED | {"WATCH_NAMESPACES": "mail"})[0], asyncio.Event()
+    registry = events.handlers(
+        Ear(), known, on_startup=lambda target: events.configure(target, settings, (1, 33), 70.0)
+    )
+    async with asyncio.timeout(30), asyncio.TaskGroup() as group:
+        feeding = group.create_task(
+            events.feed(
+                registry, settings, stop, lambda: None, quiet_log(), restarts_seconds=restarts
+            )
+        )
+        sound = group.create_task(server.heard.wait())
+        await asyncio.wait((feeding, sound), return_when=asyncio.FIRST_COMPLETED)
+        sound.cancel()
+        stop.set()
+
+
+async def test_kopf_is_begun_anew_when_it_gives_up(served: tuple[ApiServer, Access]) -> None:
+    """Half a line ends it; each new one lists, so nothing is missed; other tasks live on."""
+    server, access = served
+    server.broken = 2
+    await fed(server, access, (0.01, 0.01))
+    assert server.lists == 3
+
+
+async def test_what_ends_kopf_again_and_again_ends_the_program(
+    served: tuple[ApiServer, Access],
+) -> None:
+    """The platform starts it anew, and another replica may be better off."""
+    server, access = served
+    server.broken = 3
+    with pytest.raises(ExceptionGroup) as ending:
+        await fed(server, access, (0.01, 0.01))
+    assert ending.group_contains(json.JSONDecodeError)

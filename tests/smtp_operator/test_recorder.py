@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from prometheus_client import CollectorRegistry
 
-from smtp_operator.errors import ClusterUnavailable
+from smtp_operator.errors import ClusterUnavailable, Refused
 from smtp_operator.recorder import Recorder, Severity
 from smtp_operator.telemetry import Metrics
 from tests.support.cluster_double import ClusterDouble
+from tests.support.faulty_api_world import noting_log
 from tests.support.fleet_world import GivenClock, gateway, quiet_log
 
 
@@ -106,6 +108,35 @@ async def test_more_than_the_limit_are_dropped_and_counted() -> None:
     assert len(cluster.events) == 30
     dropped = metrics.registry.get_sample_value("smtp_operator_events_total", {"result": "dropped"})
     assert dropped == 20
+
+
+class Leaving(ClusterDouble):
+    """Its namespace is being deleted."""
+
+    async def create_event(self, body: dict[str, Any]) -> None:
+        """See ``Cluster``."""
+        raise Refused("it is being terminated", status=403, reason="NamespaceTerminating")
+
+
+class Forbidding(ClusterDouble):
+    """Lacks a right."""
+
+    async def create_event(self, body: dict[str, Any]) -> None:
+        """See ``Cluster``."""
+        raise Refused("cannot create events", status=403, reason="Forbidden")
+
+
+@pytest.mark.parametrize(("cluster", "level"), [(Leaving, "debug"), (Forbidding, "info")])
+async def test_a_namespace_that_is_being_deleted_is_no_news(
+    cluster: type[ClusterDouble], level: str
+) -> None:
+    """Nobody needs to know that no Event can be made there; a lacking right is told."""
+    lines: list[dict[str, Any]] = []
+    events = Recorder(
+        cluster(), "pod-1", Metrics(CollectorRegistry()), GivenClock(), noting_log(lines)
+    )
+    await events.record(regarding(), Severity.NORMAL, "Ready", "x")
+    assert [line["level"] for line in lines] == [level]
 
 
 class Silent(ClusterDouble):

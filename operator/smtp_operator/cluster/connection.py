@@ -1,7 +1,7 @@
 """One connection pool to the API server: raw JSON over the official library's transport.
 
-The library brings addresses, certificates, token renewal and the pool; its models, its discovery
-and its retries are not used. Every request has a time-out; a stream has one for silence.
+The library brings addresses, certificates and the pool; its models, its discovery, its retries
+and its renewal of tokens are not used. Every request has a time-out; a stream has one for silence.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -22,11 +23,27 @@ from smtp_operator import __version__
 from smtp_operator.cluster.answers import failure
 from smtp_operator.errors import ClusterUnavailable, ConfigurationError
 
-CONNECT_SECONDS = 5.0
-READ_SECONDS = 30.0
-WRITE_SECONDS = 5.0  # a standby takes over 5 s after a holder's last request began; see elector
-INACTIVITY_SECONDS = 70.0  # bookmarks come each 60 s
 OK_CLASS = 2
+TOKEN_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/token")
+NO_LIMIT = 0  # as aiohttp's connector has it
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long the API server is waited for, in seconds.
+
+    Attributes:
+        connect: until a connection stands.
+        read: for the whole of a GET.
+        write: for the whole of a write. Not above 5 s: a standby takes over 5 s after a holder's
+            last request may have begun; see ``elector``.
+        silence: for the next bytes of a watch. Bookmarks come each 60 s.
+    """
+
+    connect: float = 5.0
+    read: float = 30.0
+    write: float = 5.0
+    silence: float = 70.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +82,28 @@ async def load_configuration() -> Configuration:
         except config.ConfigException as error:
             problem = f"no access to a cluster: no service account, and {error}"
             raise ConfigurationError([problem]) from None
+    else:
+        follow_token(configuration, TOKEN_FILE)
     return configuration
+
+
+def follow_token(configuration: Configuration, file: Path) -> None:
+    """Let each request carry the token that stands in a file then.
+
+    The library reads the file once a minute. A token that was withdrawn would be sent for the rest
+    of that minute, which is longer than the Lease waits for a renewal.
+    """
+
+    def read(target: Configuration) -> None:
+        try:
+            token = file.read_text(encoding="ascii").strip()
+        except OSError:
+            return  # it is being replaced; what it held may still do
+        if token:
+            target.api_key["BearerToken"] = f"Bearer {token}"
+
+    read(configuration)  # the library asks for it again only where there has been one
+    configuration.refresh_api_key_hook = read  # type: ignore[assignment]  # typed as None
 
 
 class Connection:
@@ -73,12 +111,22 @@ class Connection:
 
     Args:
         configuration: of the library.
+        patience: time-outs.
     """
 
-    def __init__(self, configuration: Configuration) -> None:
+    def __init__(self, configuration: Configuration, patience: Patience = Patience()) -> None:
+        self.patience = patience
         self._configuration = configuration
+        # Each watch keeps a connection to itself: some namespaces and kinds fill the library's
+        # hundred, and then no request would ever leave. Workers and bucket bound the rest.
+        configuration.connection_pool_maxsize = NO_LIMIT
         self._api = ApiClient(configuration)
         self._api.user_agent = f"smtp-operator/{__version__}"
+
+    @property
+    def host(self) -> str:
+        """URL of the API server."""
+        return str(self._configuration.host)
 
     async def access(self) -> Access:
         """Credentials as they are now; a token in a pod changes each hour."""
@@ -96,15 +144,15 @@ class Connection:
         body: Any = None,
         content_type: str = "application/json",
         accept: str = "application/json",
-    ) -> Any:
-        """One request and its JSON.
+    ) -> dict[str, Any]:
+        """One request and the object that answers it.
 
         Raises:
-            OperatorError: see ``cluster.answers``; a time-out or a broken connection is
-                ``ClusterUnavailable``.
+            OperatorError: see ``cluster.answers``; a time-out, a broken connection, and an answer
+                that is no object are ``ClusterUnavailable``.
         """
-        limit = READ_SECONDS if method == "GET" else WRITE_SECONDS
-        timeout = aiohttp.ClientTimeout(total=limit, sock_connect=CONNECT_SECONDS)
+        limit = self.patience.read if method == "GET" else self.patience.write
+        timeout = aiohttp.ClientTimeout(total=limit, sock_connect=self.patience.connect)
         try:
             answer = await self._send(method, path, query, body, content_type, accept, timeout)
             content = await answer.read()
@@ -118,13 +166,13 @@ class Connection:
     async def stream(
         self, path: str, query: Mapping[str, str], *, accept: str = "application/json"
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """One watch: its lines as they come. Silence of 70 s ends it.
+        """One watch: its lines as they come. Silence ends it.
 
         Raises:
             OperatorError: as ``call``; while lines are read too.
         """
         timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=CONNECT_SECONDS, sock_read=INACTIVITY_SECONDS
+            total=None, sock_connect=self.patience.connect, sock_read=self.patience.silence
         )
         answer: aiohttp.ClientResponse | None = None
         try:
@@ -175,8 +223,12 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
                 yield line
 
 
-def _parsed(content: bytes, path: str) -> Any:
+def _parsed(content: bytes, path: str) -> dict[str, Any]:
+    """The API server answers nothing but objects; a proxy between may, or break off."""
     try:
-        return json.loads(content) if content else {}
+        answer = json.loads(content)
     except ValueError as error:
         raise ClusterUnavailable(f"{path}: the answer is no JSON") from error
+    if not isinstance(answer, dict):
+        raise ClusterUnavailable(f"{path}: the answer is no object")
+    return answer

@@ -12,7 +12,7 @@ from typing import Any
 from smtp_operator.cluster.api import LEASE_DURATION, Lease, Object
 from smtp_operator.cluster.connection import Connection
 from smtp_operator.cluster.kinds import KINDS
-from smtp_operator.errors import NotFound
+from smtp_operator.errors import ClusterUnavailable, NotFound
 from smtp_operator.utils.clock import rfc3339_micro
 
 WATCH_SECONDS = "60"
@@ -83,14 +83,17 @@ class LeaseObject:
         }
 
 
-def _lease(found: Any) -> Lease:
+def _lease(found: Object) -> Lease:
     spec = found.get("spec") or {}
+    version = (found.get("metadata") or {}).get("resourceVersion")
+    if not version:
+        raise ClusterUnavailable("a Lease has no version")
     return Lease(
         holder=spec.get("holderIdentity") or "",
         transitions=spec.get("leaseTransitions") or 0,
         acquired_at=_moment(spec.get("acquireTime")),
         renewed_at=_moment(spec.get("renewTime")),
-        resource_version=found["metadata"]["resourceVersion"],
+        resource_version=version,
     )
 
 
@@ -100,7 +103,6 @@ def _moment(text: str | None) -> datetime | None:
 
 def _version_of(line: bytes) -> str:
     try:
-        told: dict[str, Any] = json.loads(line)
-    except ValueError:
+        return str(json.loads(line)["object"]["metadata"]["resourceVersion"])
+    except (ValueError, LookupError, TypeError):
         return ""  # whatever it was: look at the Lease
-    return str(told.get("object", {}).get("metadata", {}).get("resourceVersion", ""))

@@ -1,7 +1,7 @@
 """Watches of metadata: a list, then what changes, then a list again when the thread is lost.
 
 A watch only says *look at this*. Bookmarks come each minute; silence of 70 s ends the stream
-(``connection.INACTIVITY_SECONDS``). After 410 everything is listed anew, and what the list no
+(``connection.Patience``). After 410 everything is listed anew, and what the list no
 longer shows is told as gone: nobody else reports a deletion in that gap.
 """
 
@@ -88,7 +88,7 @@ class Watch:
         """List and watch for ever; the owner cancels it."""
         backoff = FIRST_BACKOFF_SECONDS
         while True:
-            began = self._clock.monotonic()
+            began, asked = self._clock.monotonic(), 0.0
             try:
                 if not self._version:
                     await self._list()
@@ -101,11 +101,14 @@ class Watch:
                 # The kind's CRD went away, or has not come yet.
                 self.served, self._version = False, ""
                 self._log.debug(Event.WATCH_ENDED, detail=error.detail)
+            except ClusterUnavailable as error:
+                asked = error.retry_after_seconds or 0.0
+                self._log.info(Event.WATCH_ENDED, detail=error.detail)
             except OperatorError as error:
                 self._log.info(Event.WATCH_ENDED, detail=error.detail)
             if self._clock.monotonic() - began > CONTENT_SECONDS:
                 backoff = FIRST_BACKOFF_SECONDS
-            await asyncio.sleep(backoff)
+            await asyncio.sleep(max(backoff, asked))
             backoff = min(backoff * 2, LONGEST_BACKOFF_SECONDS)
 
     async def _list(self) -> None:
@@ -115,11 +118,13 @@ class Watch:
             page = await self._connection.call("GET", self._path, query=query, accept=METADATA_LIST)
             self._hear()
             found += page.get("items") or []
-            more = page["metadata"].get("continue")
-            if not more:
+            meta = page.get("metadata") or {}
+            if not meta.get("resourceVersion"):
+                raise ClusterUnavailable("a list has no version")
+            if not meta.get("continue"):
                 break
-            query["continue"] = more
-        self._version = page["metadata"]["resourceVersion"]
+            query["continue"] = meta["continue"]
+        self._version = meta["resourceVersion"]
         self._listener.listed(self.kind, self.namespace, found)
         self.served = True
         self.synced.set()
@@ -146,12 +151,15 @@ class Watch:
             raise
 
     def _take(self, event: dict[str, Any]) -> None:
-        told, what = event.get("type"), event.get("object") or {}
+        told, what = event.get("type"), event["object"]
         if told == "ERROR":
             if what.get("code") == 410:  # noqa: PLR2004  # HTTP Gone: the version is too old
                 raise _Expired
             raise ClusterUnavailable(str(what.get("message"))[:200])
-        self._version = what["metadata"]["resourceVersion"]
+        version = (what.get("metadata") or {}).get("resourceVersion")
+        if not version:
+            raise ClusterUnavailable("an event has no version")
+        self._version = version
         if told == "DELETED":
             self._listener.vanished(self.kind, what)
         elif told != "BOOKMARK":
@@ -166,6 +174,6 @@ def _event(line: bytes) -> dict[str, Any]:
         told = json.loads(line)
     except ValueError as error:
         raise ClusterUnavailable("a line of a watch is no JSON") from error
-    if not isinstance(told, dict):
-        raise ClusterUnavailable("a line of a watch is no object")
+    if not isinstance(told, dict) or not isinstance(told.get("object"), dict):
+        raise ClusterUnavailable("a line of a watch is no event")
     return told
