@@ -215,6 +215,44 @@ async def test_errors_are_waited_out(served: tuple[Api, Connection]) -> None:
     assert found == ["listed a", "changed b"]
 
 
+@pytest.mark.parametrize(
+    "line", ["[]\n", "{}\n",
+             '{"type": "ADDED", "object": 3}\n', '{"type": "ADDED", "object": {}}\n',
+             '{"type": "ERROR", "object": {"code": 500}}\n', '{"type": "ADDED", "obj\n']
+)  # fmt: skip
+async def test_a_line_that_tells_nothing_costs_only_a_new_watch(
+    served: tuple[Api, Connection], line: str
+) -> None:
+    """It goes on from the last version that was told."""
+    api, connection = served
+    api.scripts = [page("a"), lines(told("MODIFIED", "a", "20"), line, ends=False),
+                   lines(told("ADDED", "b", "21"), ends=False)]  # fmt: skip
+    found, _ = await heard_by_watch(connection, 3)
+    assert found == ["listed a", "changed a", "changed b"]
+    assert api.requests[2][2]["resourceVersion"] == "20"
+
+
+async def test_a_list_without_a_version_is_asked_for_again(
+    served: tuple[Api, Connection],
+) -> None:
+    """What a proxy may answer for a server that is away."""
+    api, connection = served
+    api.scripts = [reply({}), reply({"metadata": {}}), page("a"), lines(ends=False)]
+    found, _ = await heard_by_watch(connection, 1)
+    assert found == ["listed a"]
+
+
+async def test_a_watch_keeps_to_the_patience_that_is_asked_for(
+    served: tuple[Api, Connection],
+) -> None:
+    """429 with Retry-After, as priority and fairness answers."""
+    api, connection = served
+    api.scripts = [reply({}, 429, **{"Retry-After": "1"}), page("a"), lines(ends=False)]
+    began = asyncio.get_running_loop().time()
+    await heard_by_watch(connection, 1)
+    assert asyncio.get_running_loop().time() - began >= 1
+
+
 async def free() -> None:
     """A bucket that is never empty."""
 
