@@ -46,7 +46,7 @@ class Election:
         self.identity = identity
         self.lease: Lease | None = None
         self._seen_at: float | None = None
-        self._orphaned = False  # it vanished while another held it, who may not know yet
+        self._orphaned = False  # it vanished while another held it, who will make it anew
         self._sent_at: float | None = None  # of the last renewal that came through
 
     def see(self, lease: Lease | None, now: float) -> None:

@@ -27,6 +27,7 @@ from tests.support.faulty_api_faults import (
     unanswered,
 )
 from tests.support.faulty_api_world import EDIT, Picture, World, world_of
+from tests.support.gateways import Gateways
 from tests.support.kubernetes import Kubernetes
 
 pytestmark = pytest.mark.needs("api", "controllers")
@@ -37,9 +38,13 @@ IMPATIENT = Patience(read=5.0, write=1.0)
 
 @pytest.fixture
 async def world(
-    kubernetes: Kubernetes, namespace: str, unused_tcp_port_factory: Callable[[], int]
+    kubernetes: Kubernetes,
+    gateways: Gateways,
+    namespace: str,
+    unused_tcp_port_factory: Callable[[], int],
 ) -> AsyncIterator[World]:
     """An operator, and a namespace without a fleet."""
+    assert gateways is not None
     ports = unused_tcp_port_factory
     async with world_of(kubernetes, namespace, ports, patience=IMPATIENT) as made:
         yield made

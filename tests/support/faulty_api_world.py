@@ -42,7 +42,8 @@ SPEC = {
     "scheduling": {"nodeSelector": {"kubernetes.io/hostname": "nowhere"}},
 }
 EDIT = {"replicas": 3, "limits": {"maxRecipients": 50}}
-PATIENCE_SECONDS = 30
+QUOTA = "tried"
+PATIENCE_SECONDS = 60
 LABELLED = {"labelSelector": "app.kubernetes.io/managed-by=smtp-operator"}
 
 
@@ -99,6 +100,27 @@ class User:
         """As kubectl delete does."""
         await self.connection.call("DELETE", self.path(kind, name))
 
+    async def get(self, kind: str, name: str = "alpha") -> dict[str, Any]:
+        """One object."""
+        return await self.connection.call("GET", self.path(kind, name))
+
+    async def set_quota(self, hard: dict[str, str]) -> None:
+        """As a platform team does; returns once it is in force."""
+        path = f"/api/v1/namespaces/{self.namespace}/resourcequotas"
+        body = {"metadata": {"name": QUOTA}, "spec": {"hard": hard}}
+        await self.connection.call("POST", path, query=USER, body=body)
+
+        async def counted() -> bool:
+            found = await self.connection.call("GET", f"{path}/{QUOTA}")
+            return bool(found.get("status", {}).get("hard") == hard)
+
+        await until(counted)
+
+    async def lift_quota(self) -> None:
+        """Delete it."""
+        path = f"/api/v1/namespaces/{self.namespace}/resourcequotas/{QUOTA}"
+        await self.connection.call("DELETE", path)
+
     async def children(self) -> list[dict[str, Any]]:
         """All that bears the operator's label."""
         found = []
@@ -112,12 +134,15 @@ class User:
         found = [(child["kind"], child["metadata"]["name"]) for child in await self.children()]
         return (kind, name) in found
 
+    async def all_of(self, kind: str) -> list[dict[str, Any]]:
+        """All objects of a kind."""
+        page = await self.connection.call("GET", self.path(kind))
+        found: list[dict[str, Any]] = page["items"]
+        return found
+
     async def gateways(self) -> list[dict[str, Any]]:
         """All of them."""
-        found: list[dict[str, Any]] = (await self.connection.call("GET", self.path(GATEWAY)))[
-            "items"
-        ]
-        return found
+        return await self.all_of(GATEWAY)
 
     async def condition(self, kind: str) -> tuple[str, str, str]:
         """Status, reason and message."""
@@ -232,6 +257,11 @@ class World:
     def count(self, metric: str, **labels: str) -> float:
         """Of the operator that runs now."""
         return self.operator.metrics.registry.get_sample_value(metric, labels) or 0.0
+
+    def gateways(self) -> float:
+        """How many the operator knows."""
+        states = ("ready", "not_ready", "paused")
+        return sum(self.count("smtp_operator_gateways", state=state) for state in states)
 
     async def until(self, look: Callable[[], Any]) -> None:
         """Wait on a condition."""
