@@ -27,6 +27,7 @@ from smtp_operator.cluster.connection import Connection, load_configuration
 from smtp_operator.cluster.kinds import CHILD_KINDS, GATEWAY, OPTIONAL_KINDS
 from smtp_operator.cluster.leases import LeaseObject
 from smtp_operator.cluster.watches import Watch
+from smtp_operator.echoes import Echoes
 from smtp_operator.elector import Elector
 from smtp_operator.errors import ConfigurationError, OperatorError
 from smtp_operator.fleet.model import Key
@@ -94,7 +95,7 @@ class Operator:
         self._cluster = ApiCluster(
             self._connection, throttle=bucket.take, may_write=lambda: self._elector.leading
         )
-        children, interests = Children(), Interests()
+        children, interests, echoes = Children(), Interests(), Echoes()
         self._queue: WorkQueue[Key] = WorkQueue(clock, metrics)
         self._observer = Observer(
             self._cluster,
@@ -110,17 +111,18 @@ class Operator:
         self._reconciler = Reconciler(
             self._cluster,
             observer=self._observer,
-            applier=Applier(self._cluster, children, self._observer, metrics, clock),
+            applier=Applier(self._cluster, children, self._observer, metrics, clock, echoes),
             recorder=Recorder(self._cluster, s.pod_name, metrics, clock, log),
             pacing=self._pacing,
             interests=interests,
             metrics=metrics,
             clock=clock,
             wake=lambda key: self._queue.add(key, Priority.ROUTINE),
+            echoes=echoes,
             selects=s.selects,
         )
         self._switchboard = Switchboard(
-            self._queue, children, interests, clock, self._reconciler.is_own_write
+            self._queue, children, interests, clock, self._reconciler.is_own_write, echoes
         )
         self._workers = Workers(
             self._queue,

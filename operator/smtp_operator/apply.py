@@ -2,25 +2,28 @@
 
 Nothing is sent when nothing changed. A child is sent when the hash of the wanted object differs
 from the one in its annotation, when somebody changed a field that we own, or, once after a start,
-when a full comparison finds a difference. An apply names the UID that it means, so it never
-merges into an object that took the name meanwhile, and never revives one that was deleted.
+when a full comparison finds a difference. An apply names the UID that it means, or that nothing is
+there (``NOT_THERE``), so it never merges into an object that took the name meanwhile, and never
+revives one that was deleted.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from smtp_operator.cluster import ports
-from smtp_operator.cluster.api import Cluster
+from smtp_operator.cluster.api import NOT_THERE, Cluster
 from smtp_operator.cluster.children import APPLIED_HASH, MANAGER, Children, Place, Seen, seen
+from smtp_operator.echoes import Echoes
 from smtp_operator.errors import ClusterUnavailable, Conflict, OperatorError, Refused
 from smtp_operator.fleet import hashes
 from smtp_operator.fleet.conditions import Reason
 from smtp_operator.fleet.decision import Decision, Failure
 from smtp_operator.fleet.model import Gateway, Object, Ref
-from smtp_operator.observe import Observed, Observer, is_ours
+from smtp_operator.observe import Observer, is_ours
 from smtp_operator.telemetry import Event, Log, Metrics
 from smtp_operator.utils.clock import Clock
 
@@ -32,6 +35,23 @@ COMPARE_WITHIN_SECONDS = 3600.0
 RECREATABLE = frozenset({"PodDisruptionBudget"})
 
 
+class _Taken(Exception):
+    """The name belongs to somebody else."""
+
+
+@dataclass(slots=True)
+class Written:
+    """What came of applying.
+
+    Attributes:
+        failures: what the API server refused, and names that are taken.
+        live: what it answered, by kind and name.
+    """
+
+    failures: list[Failure] = field(default_factory=list)
+    live: dict[Ref, Object] = field(default_factory=dict)
+
+
 class Applier:
     """Writes the children of one gateway at a time.
 
@@ -41,6 +61,7 @@ class Applier:
         observer: reads before anything is destroyed.
         metrics: counts and times of writes.
         clock: for the one full comparison after a start.
+        echoes: holds back what watches tell of a write under way.
     """
 
     def __init__(
@@ -50,9 +71,11 @@ class Applier:
         observer: Observer,
         metrics: Metrics,
         clock: Clock,
+        echoes: Echoes,
     ) -> None:
         self._cluster = cluster
         self._children = children
+        self._echoes = echoes
         self._observer = observer
         self._metrics = metrics
         self._clock = clock
@@ -67,9 +90,12 @@ class Applier:
         for child in changed:
             try:
                 await self._cluster.apply(self._body(gateway, child), manager=MANAGER, dry_run=True)
+            except Conflict:
+                if not await self._is_strangers(gateway, _ref(child)):
+                    raise
+                return [_taken(_ref(child))]
             except Refused as refusal:
-                ref = Ref(DEPLOYMENT, child["metadata"]["name"])
-                return [Failure(ref, Reason.POD_TEMPLATE_REJECTED, refusal.detail)]
+                return [Failure(_ref(child), Reason.POD_TEMPLATE_REJECTED, refusal.detail)]
         return []
 
     async def apply(
@@ -77,56 +103,59 @@ class Applier:
         gateway: Gateway,
         decision: Decision,
         wanted: Sequence[Object],
-        observed: Observed,
         log: Log,
-    ) -> list[Failure]:
+    ) -> Written:
         """Bring all children to what is wanted; what the API server refuses is returned.
+
+        A taken name ends it: what is half made has to wait for the stranger, or for the user.
 
         Raises:
             OperatorError: anything that may go better next time.
         """
-        failures: list[Failure] = []
+        written = Written()
         if decision.replicas.autoscaler_first:
             await self._delete(gateway, Ref(AUTOSCALER, gateway.key.name), log)
         for child in wanted:
-            ref = Ref(child["kind"], child["metadata"]["name"])
+            ref = _ref(child)
             if ref.kind == DEPLOYMENT:
                 await self._hand_over(gateway, decision, ref, log)
-            failure = await self._apply_one(gateway, child, ref, observed, log)
-            if failure is not None:
-                failures.append(failure)
-        return failures
+            try:
+                await self._apply_one(gateway, child, ref, written, log)
+            except _Taken:
+                log.warning(Event.STRANGER, kind=ref.kind, child=ref.name)
+                written.failures.append(_taken(ref))
+                break
+        return written
 
     async def prune(
         self, gateway: Gateway, decision: Decision, wanted: Sequence[Object], log: Log
-    ) -> None:
-        """Delete what is ours and wanted no longer."""
-        stay = {Ref(child["kind"], child["metadata"]["name"]) for child in wanted} | decision.keep
+    ) -> frozenset[Ref]:
+        """Delete what is ours and wanted no longer; returns what that was."""
+        gone = set()
+        stay = {_ref(child) for child in wanted} | decision.keep
         ours = self._children.of(gateway.key.namespace, gateway.key.name)
         for child in list(ours):
             ref = Ref(child.place.kind, child.place.name)
             if child.owner_uid == gateway.uid and ref not in stay:
                 await self._delete(gateway, ref, log)
+                gone.add(ref)
+        return frozenset(gone)
 
     async def _apply_one(
-        self, gateway: Gateway, child: Object, ref: Ref, observed: Observed, log: Log
-    ) -> Failure | None:
-        if self._known(gateway, ref) is None and ref not in observed.absent:
-            found = await self._observer.look(gateway, ref)
-            if found is not None and not is_ours(found, gateway):
-                log.warning(Event.STRANGER, kind=ref.kind, child=ref.name)
-                return Failure(ref, Reason.NAME_CONFLICT, "the name is taken")
+        self, gateway: Gateway, child: Object, ref: Ref, written: Written, log: Log
+    ) -> None:
         if not await self._due(gateway, child, ref, log):
-            return None
+            return
         try:
-            await self._send(gateway, child, ref, log)
+            written.live[ref] = await self._send(gateway, child, ref, log)
         except Refused as refusal:
-            if not (
-                await self._recreate(gateway, child, ref, refusal, log)
-                or await self._make_room(gateway, child, ref, log)
-            ):
-                return Failure(ref, Reason.APPLY_FAILED, refusal.detail)
-        return None
+            live = await self._recreate(gateway, child, ref, refusal, log)
+            live = live or await self._make_room(gateway, child, ref, log)
+            if live is None:
+                failure = Failure(ref, Reason.APPLY_FAILED, refusal.detail)
+                written.failures.append(failure)
+            else:
+                written.live[ref] = live
 
     async def _due(self, gateway: Gateway, child: Object, ref: Ref, log: Log) -> bool:
         if self._hash_differs(gateway, child):
@@ -142,7 +171,7 @@ class Applier:
         return live is None or not contains(live, child) or bool(_foreign_ports(live, child))
 
     def _hash_differs(self, gateway: Gateway, child: Object) -> bool:
-        known = self._known(gateway, Ref(child["kind"], child["metadata"]["name"]))
+        known = self._known(gateway, _ref(child))
         return known is None or known.applied_hash != hashes.digest(child)
 
     def _compare_at(self, place: Place) -> float:
@@ -150,16 +179,24 @@ class Applier:
         share = zlib.crc32("/".join(place).encode()) / 2**32
         return self._started_at + share * COMPARE_WITHIN_SECONDS
 
-    async def _send(self, gateway: Gateway, child: Object, ref: Ref, log: Log) -> None:
+    async def _send(self, gateway: Gateway, child: Object, ref: Ref, log: Log) -> Object:
         try:
-            live = await self._timed(ref, self._body(gateway, child), MANAGER, force=True)
-        except Conflict:
-            await self._observer.look(gateway, ref)  # what we remembered of it is wrong
+            with self._echoes.writing(_place(gateway, ref)):
+                live = await self._timed(ref, self._body(gateway, child), MANAGER, force=True)
+                if excess := _foreign_ports(live, child):
+                    live = await self._amend(gateway, ref, excess)
+                self._children.applied(seen(ref.kind, live))
+        except Conflict as conflict:
+            if await self._is_strangers(gateway, ref):
+                raise _Taken from conflict
             raise
-        if excess := _foreign_ports(live, child):
-            live = await self._amend(gateway, ref, excess)
-        self._children.applied(seen(ref.kind, live))
         log.info(Event.APPLIED, kind=ref.kind, child=ref.name)
+        return live
+
+    async def _is_strangers(self, gateway: Gateway, ref: Ref) -> bool:
+        """After a conflict: what we remembered is wrong, so look whose it is."""
+        found = await self._observer.look(gateway, ref)
+        return found is not None and not is_ours(found, gateway)
 
     async def _hand_over(self, gateway: Gateway, decision: Decision, ref: Ref, log: Log) -> None:
         """Let another manager hold the number of pods before we let go of it.
@@ -180,21 +217,21 @@ class Applier:
 
     async def _recreate(
         self, gateway: Gateway, child: Object, ref: Ref, refusal: Refused, log: Log
-    ) -> bool:
+    ) -> Object | None:
         if ref.kind not in RECREATABLE or "immutable" not in refusal.detail:
-            return False
+            return None
         await self._delete(gateway, ref, log)
-        await self._send(gateway, child, ref, log)
-        return True
+        return await self._send(gateway, child, ref, log)
 
-    async def _make_room(self, gateway: Gateway, child: Object, ref: Ref, log: Log) -> bool:
+    async def _make_room(
+        self, gateway: Gateway, child: Object, ref: Ref, log: Log
+    ) -> Object | None:
         """A port changed by hand has our port's name: see ``ports``."""
         live = await self._observer.look(gateway, ref)
         if live is None or not is_ours(live, gateway) or not _foreign_ports(live, child):
-            return False
+            return None
         await self._amend(gateway, ref, ports.renaming(live, child))
-        await self._send(gateway, child, ref, log)
-        return True
+        return await self._send(gateway, child, ref, log)
 
     async def _amend(self, gateway: Gateway, ref: Ref, patch: ports.Patch) -> Object:
         live = await self._cluster.amend(ref.kind, gateway.key.namespace, ref.name, patch)
@@ -220,16 +257,15 @@ class Applier:
         self._children.gone(_place(gateway, ref), meta["uid"])
 
     def _body(self, gateway: Gateway, child: Object) -> Object:
-        """The wanted object with its hash, and the UID when we mean one that is there."""
+        """The wanted object with its hash; and which one we mean, or that nothing is there."""
         meta = dict(child["metadata"])
         meta["annotations"] = {
             **(meta.get("annotations") or {}),
             APPLIED_HASH: hashes.digest(child),
         }
-        known = self._known(gateway, Ref(child["kind"], meta["name"]))
-        if known is not None:
-            meta["uid"] = known.uid
-        return {**child, "metadata": meta}
+        known = self._known(gateway, _ref(child))
+        which = {"resourceVersion": NOT_THERE} if known is None else {"uid": known.uid}
+        return {**child, "metadata": meta | which}
 
     def _known(self, gateway: Gateway, ref: Ref) -> Seen | None:
         known = self._children.get(_place(gateway, ref))
@@ -257,6 +293,14 @@ APPLY_RESULT: Mapping[type[OperatorError], str] = {
 
 def _place(gateway: Gateway, ref: Ref) -> Place:
     return Place(ref.kind, gateway.key.namespace, ref.name)
+
+
+def _ref(child: Object) -> Ref:
+    return Ref(child["kind"], child["metadata"]["name"])
+
+
+def _taken(ref: Ref) -> Failure:
+    return Failure(ref, Reason.NAME_CONFLICT, "the name is taken")
 
 
 def _foreign_ports(live: Object, child: Object) -> ports.Patch:

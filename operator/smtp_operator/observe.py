@@ -1,8 +1,9 @@
 """Read once what a decision needs, and no more.
 
 Most children are known from the watch by a few strings (``cluster/children.py``). In full are read
-only those whose content a decision needs. A name that we would use and that no watch has told of
-is asked for: it may be a stranger's, and strangers carry no label of ours.
+only those whose content a decision needs. A child that no watch has told of counts as absent: what
+is made goes by ``NOT_THERE``, so a stranger of that name is met with a conflict and nothing of it
+is touched. From then on the name is asked for at each look, until it is free.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import asyncio
 import base64
 import binascii
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -19,25 +20,12 @@ from smtp_operator.cluster.api import Cluster
 from smtp_operator.cluster.children import Children, Place, controller, seen
 from smtp_operator.errors import NotFound
 from smtp_operator.fleet import names, references
-from smtp_operator.fleet.model import Facts, Gateway, Object, Ref
+from smtp_operator.fleet.model import Facts, Gateway, Key, Object, Ref
 
-# Their status or spec decides something: pods, addresses, metrics, the issuer's answer.
-READ_IN_FULL = frozenset({"Deployment", "Service", "HorizontalPodAutoscaler", "Certificate"})
+# Their status or spec decides something: pods, metrics, the issuer's answer.
+READ_IN_FULL = frozenset({"Deployment", "HorizontalPodAutoscaler", "Certificate"})
 SECRET = "Secret"  # noqa: S105  # a kind
 CONFIG_MAP = "ConfigMap"
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """Facts, and what writing needs besides.
-
-    Attributes:
-        facts: for the decision.
-        absent: names that were asked for and are free.
-    """
-
-    facts: Facts
-    absent: frozenset[Ref] = field(default_factory=frozenset)
 
 
 class Observer:
@@ -57,9 +45,10 @@ class Observer:
         self._children = children
         self._image = default_image
         self._secrets_watched = secrets_watched
+        self._taken: dict[Key, set[Ref]] = {}  # names that strangers were met under
         self.optional_kinds: frozenset[str] = frozenset()
 
-    async def observe(self, gateway: Gateway, now: datetime) -> Observed:
+    async def observe(self, gateway: Gateway, now: datetime) -> Facts:
         """All that a decision about this gateway needs.
 
         Raises:
@@ -68,12 +57,15 @@ class Observer:
         known = self._known(gateway)
         asked = sorted(self._to_read(gateway, known))
         answers = await asyncio.gather(*(self._read(gateway, ref) for ref in asked))
-        found = {ref: o for ref, o in zip(asked, answers, strict=True) if o is not None}
+        told: dict[Ref, Object | None] = dict(zip(asked, answers, strict=True))
+        found = {ref: o for ref, o in told.items() if o is not None}
         children = known | {r: o for r, o in found.items() if is_ours(o, gateway)}
         strangers = {r for r, o in found.items() if not is_ours(o, gateway)}
-        secrets = await self._data(SECRET, gateway, references.secret_names(gateway), found)
-        maps = await self._data(CONFIG_MAP, gateway, references.config_map_names(gateway), found)
-        facts = Facts(
+        if self._fresh(gateway, known):
+            told |= dict.fromkeys(_own_secrets(gateway))
+        secrets = await self._data(SECRET, gateway, references.secret_names(gateway), told)
+        maps = await self._data(CONFIG_MAP, gateway, references.config_map_names(gateway), told)
+        return Facts(
             children={ref: _without_data(child) for ref, child in children.items()},
             strangers=frozenset(strangers),
             secrets={name: _decoded(data) for name, data in secrets.items()},
@@ -82,7 +74,6 @@ class Observer:
             default_image=self._image,
             now=now,
         )
-        return Observed(facts, frozenset(set(asked) - set(found)))
 
     async def look(self, gateway: Gateway, ref: Ref) -> Object | None:
         """One object as it is now, noted; None when the name is free."""
@@ -97,14 +88,26 @@ class Observer:
             if child.owner_uid == gateway.uid
         }
 
+    def forget(self, key: Key) -> None:
+        """The gateway is gone."""
+        self._taken.pop(key, None)
+
     def _to_read(self, gateway: Gateway, known: Mapping[Ref, Object]) -> set[Ref]:
-        fixed = {ref for ref in names.refs(gateway) if self._served(ref.kind)}
-        wanted = {ref for ref in known if ref.kind in READ_IN_FULL} | (fixed - set(known))
-        wanted |= {ref for ref in fixed if ref.kind in READ_IN_FULL}
-        if not self._secrets_watched:
-            own = (names.tls(gateway.key), names.ca(gateway.key))
-            wanted |= {Ref(SECRET, name) for name in own if name != gateway.spec.tls.secret_name}
+        wanted = {ref for ref in known if _in_full(gateway, ref)}
+        wanted |= {r for r in names.refs(gateway) - set(known) if self._doubtful(gateway, r)}
+        if not self._secrets_watched and not self._fresh(gateway, known):
+            wanted |= _own_secrets(gateway)
         return {ref for ref in wanted if self._served(ref.kind)}
+
+    def _doubtful(self, gateway: Gateway, ref: Ref) -> bool:
+        """Whether somebody else was seen under this name: also a predecessor of our own name."""
+        place = Place(ref.kind, gateway.key.namespace, ref.name)
+        taken = ref in self._taken.get(gateway.key, ())
+        return taken or self._children.get(place) is not None
+
+    def _fresh(self, gateway: Gateway, known: Mapping[Ref, Object]) -> bool:
+        """Whether nobody has looked at it before, so that it has no Secrets of ours either."""
+        return not known and not gateway.status
 
     def _served(self, kind: str) -> bool:
         return kind not in {"Certificate", "ServiceMonitor", "PrometheusRule"} or (
@@ -117,39 +120,75 @@ class Observer:
             found = await self._cluster.get(ref.kind, place.namespace, ref.name)
         except NotFound:
             self._children.gone(place)
+            self._note_owner(gateway, ref, stranger=False)
             return None
-        if is_ours(found, gateway):
+        if _labelled(found):  # a predecessor's too: we are to hear when it goes
             _ = self._children.note(seen(ref.kind, found))
         else:
             self._children.gone(place)
+        self._note_owner(gateway, ref, stranger=not is_ours(found, gateway))
         return found
 
+    def _note_owner(self, gateway: Gateway, ref: Ref, *, stranger: bool) -> None:
+        taken = self._taken.setdefault(gateway.key, set())
+        (taken.add if stranger else taken.discard)(ref)
+        if not taken:
+            del self._taken[gateway.key]
+
     async def _data(
-        self, kind: str, gateway: Gateway, wanted: Iterable[str], found: Mapping[Ref, Object]
+        self, kind: str, gateway: Gateway, wanted: Iterable[str], told: Mapping[Ref, Object | None]
     ) -> dict[str, Any]:
         """Name -> data of referenced objects, None for what is not there."""
         order = sorted(wanted)
-        answers = await asyncio.gather(*(self._content(kind, gateway, n, found) for n in order))
+        answers = await asyncio.gather(*(self._content(kind, gateway, n, told) for n in order))
         return dict(zip(order, answers, strict=True))
 
     async def _content(
-        self, kind: str, gateway: Gateway, name: str, found: Mapping[Ref, Object]
+        self, kind: str, gateway: Gateway, name: str, told: Mapping[Ref, Object | None]
     ) -> Mapping[str, Any] | None:
-        body = found.get(Ref(kind, name))
-        if body is None:
+        ref = Ref(kind, name)
+        if ref in told:
+            body = told[ref]
+        else:
             try:
                 body = await self._cluster.get(kind, gateway.key.namespace, name)
             except NotFound:
-                return None
-        data: Mapping[str, Any] = body.get("data") or {}
-        return data
+                body = None
+        return None if body is None else body.get("data") or {}
+
+
+def after_writing(facts: Facts, live: Mapping[Ref, Object], gone: frozenset[Ref]) -> Facts:
+    """The facts with what the API server answered to our writes: as the next look would see it."""
+    kept = {ref: child for ref, child in facts.children.items() if ref not in gone}
+    made = {ref: _without_data(child) for ref, child in live.items()}
+    secrets = {
+        name: _decoded(live[Ref(SECRET, name)].get("data") or {})
+        if Ref(SECRET, name) in live
+        else data
+        for name, data in facts.secrets.items()
+    }
+    return replace(facts, children=kept | made, secrets=secrets)
+
+
+def _in_full(gateway: Gateway, ref: Ref) -> bool:
+    """A Service's only where a balancer writes its address there."""
+    balanced = ref.kind == "Service" and gateway.spec.service.type == "LoadBalancer"
+    return balanced or ref.kind in READ_IN_FULL
+
+
+def _own_secrets(gateway: Gateway) -> set[Ref]:
+    own = (names.tls(gateway.key), names.ca(gateway.key))
+    return {Ref(SECRET, name) for name in own if name != gateway.spec.tls.secret_name}
 
 
 def is_ours(found: Mapping[str, Any], gateway: Gateway) -> bool:
     """Our label, and a controller reference with this gateway's UID."""
-    meta = found["metadata"]
-    labelled = (meta.get("labels") or {}).get(names.MANAGED_BY) == names.OPERATOR
-    return labelled and controller(meta).get("uid") == gateway.uid
+    return _labelled(found) and controller(found["metadata"]).get("uid") == gateway.uid
+
+
+def _labelled(found: Mapping[str, Any]) -> bool:
+    labels = found["metadata"].get("labels") or {}
+    return bool(labels.get(names.MANAGED_BY) == names.OPERATOR)
 
 
 def _without_data(child: Object) -> Object:

@@ -7,22 +7,32 @@ of the user's object is ours, and only a real difference is written.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from smtp_operator.apply import Applier
 from smtp_operator.cluster.api import Cluster, Object
 from smtp_operator.cluster.kinds import GATEWAY, KINDS
+from smtp_operator.echoes import Echoes
 from smtp_operator.errors import NotFound, SpecInvalid
 from smtp_operator.fleet import hashes
 from smtp_operator.fleet.conditions import Reason
-from smtp_operator.fleet.decision import Change, Decision, Draft, State, decide, refused
-from smtp_operator.fleet.model import Facts, Gateway, Key
+from smtp_operator.fleet.decision import (
+    Change,
+    Decision,
+    Draft,
+    Failure,
+    State,
+    decide,
+    refused,
+)
+from smtp_operator.fleet.model import Facts, Gateway, Key, Ref
 from smtp_operator.fleet.references import config_map_names, secret_names
 from smtp_operator.fleet.spec import check_name, read_spec
-from smtp_operator.observe import Observed, Observer
+from smtp_operator.observe import Observer, after_writing
 from smtp_operator.recorder import Recorder, Severity
 from smtp_operator.resources.rendering import draft, render
 from smtp_operator.rollout import Pacing, Sight
@@ -30,7 +40,6 @@ from smtp_operator.telemetry import Event, Log, Metrics
 from smtp_operator.utils.clock import Clock
 
 STATUS_MANAGER = "smtp-operator-status"
-RETRY_REFUSED_SECONDS = 60.0  # a quota or a policy may change without a word to us
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +99,7 @@ class Reconciler:
         metrics: of gateways.
         clock: monotonic for pacing, UTC for statuses.
         wake: called with each fleet whose turn has come.
+        echoes: holds back what the watch tells of a status being written.
         selects: whether a gateway with these labels is ours.
     """
 
@@ -105,6 +115,7 @@ class Reconciler:
         metrics: Metrics,
         clock: Clock,
         wake: Callable[[Key], None],
+        echoes: Echoes,
         selects: Callable[[Mapping[str, str]], bool] = lambda _: True,
     ) -> None:
         self._cluster = cluster
@@ -116,6 +127,7 @@ class Reconciler:
         self._metrics = metrics
         self._clock = clock
         self._wake = wake
+        self._echoes = echoes
         self._selects = selects
         self._gateways: dict[Key, str] = {}  # state, for the gauge
         self._statuses: dict[Key, _Written] = {}
@@ -136,41 +148,44 @@ class Reconciler:
         except SpecInvalid as invalid:
             return await self._refuse(key, live, invalid, log)
         self._interests.note(gateway)
-        observed = await self._observer.observe(gateway, self._clock.utc())
-        proposal = draft(gateway, observed.facts)
-        decision = self._decide(gateway, observed.facts, proposal)
+        facts = await self._observer.observe(gateway, self._clock.utc())
+        decision = self._decide(gateway, facts, draft(gateway, facts))
         if decision.proceed:
-            decision = await self._write(gateway, observed, decision, log)
+            decision = await self._write(gateway, facts, decision, log)
         await self._tell(live, gateway, decision, log)
         return self._next(decision)
 
     async def _write(
-        self, gateway: Gateway, observed: Observed, decision: Decision, log: Log
+        self, gateway: Gateway, facts: Facts, decision: Decision, log: Log
     ) -> Decision:
-        """Children; returns the decision again, with what the API server refused."""
-        wanted = render(gateway, observed.facts, decision)
-        failures = await self._applier.try_template(gateway, wanted)
-        if not failures:
-            failures = await self._applier.apply(gateway, decision, wanted, observed, log)
-        if not failures:
-            await self._applier.prune(gateway, decision, wanted, log)
-            return decision
-        return decide(
-            gateway,
-            observed.facts,
-            decision.draft,
-            turn=self._pacing.turn(gateway.key),
-            failures=failures,
-        )
+        """Children; returns the decision again, with what the API server answered.
 
-    def _decide(self, gateway: Gateway, facts: Facts, proposal: Draft) -> Decision:
+        So a new certificate, address or refusal stands in this look's status, not in the next's.
+        """
+        wanted = render(gateway, facts, decision)
+        failures = await self._applier.try_template(gateway, wanted)
+        if failures:
+            return self._decide(gateway, facts, decision.draft, failures)
+        written = await self._applier.apply(gateway, decision, wanted, log)
+        gone: frozenset[Ref] = frozenset()
+        if not written.failures:
+            gone = await self._applier.prune(gateway, decision, wanted, log)
+        if not (written.failures or written.live or gone):
+            return decision
+        facts = after_writing(facts, written.live, gone)
+        return self._decide(gateway, facts, decision.draft, written.failures)
+
+    def _decide(
+        self, gateway: Gateway, facts: Facts, proposal: Draft, failures: Sequence[Failure] = ()
+    ) -> Decision:
         """Ask whether it is this fleet's turn, which depends on what is decided without it."""
         key, now = gateway.key, self._clock.monotonic()
-        decision = decide(gateway, facts, proposal, turn=self._pacing.turn(key))
+        answer = partial(decide, gateway, facts, proposal, failures=failures)
+        decision = answer(turn=self._pacing.turn(key))
         self._pacing.see(key, _sight(gateway, decision), now)
         if decision.rollout is State.WAITING:
             self.next_turns()
-            decision = decide(gateway, facts, proposal, turn=self._pacing.turn(key))
+            decision = answer(turn=self._pacing.turn(key))
         return decision
 
     def next_turns(self) -> None:
@@ -194,6 +209,7 @@ class Reconciler:
 
     def _forget(self, key: Key, log: Log) -> Done:
         self._interests.forget(key)
+        self._observer.forget(key)
         self._pacing.forget(key)
         self._statuses.pop(key, None)
         self._metrics.forget(key.namespace, key.name)
@@ -237,18 +253,17 @@ class Reconciler:
         if same(before, status) or self._statuses.get(key) == _Written.of(before, status):
             return
         meta = live["metadata"]
-        answer = await self._cluster.apply_status(
-            {
-                "apiVersion": KINDS[GATEWAY].api_version,
-                "kind": GATEWAY,
-                "metadata": {"namespace": key.namespace, "name": key.name, "uid": meta["uid"]},
-                "status": dict(status),
-            },
-            manager=STATUS_MANAGER,
-        )
+        body = {
+            "apiVersion": KINDS[GATEWAY].api_version,
+            "kind": GATEWAY,
+            "metadata": {"namespace": key.namespace, "name": key.name, "uid": meta["uid"]},
+            "status": dict(status),
+        }
+        with self._echoes.writing((GATEWAY, *key)):
+            answer = await self._cluster.apply_status(body, manager=STATUS_MANAGER)
+            self._written_versions[key] = answer["metadata"]["resourceVersion"]
         # Fields of the status that somebody else owns stay; they must not make us write for ever.
         self._statuses[key] = _Written.of(answer.get("status") or {}, status)
-        self._written_versions[key] = answer["metadata"]["resourceVersion"]
         log.info(Event.STATUS_WRITTEN)
         for severity, reason, note in news(before, status):
             await self._recorder.record(live, severity, reason, note)
@@ -263,13 +278,17 @@ class Reconciler:
 
     def _next(self, decision: Decision) -> Done | After:
         seconds = [decision.requeue_seconds] if decision.requeue_seconds is not None else []
-        if any(condition.reason in RETRIED for condition in decision.conditions):
-            seconds.append(RETRY_REFUSED_SECONDS)
+        seconds += [RETRIED[c.reason] for c in decision.conditions if c.reason in RETRIED]
         return After(min(seconds)) if seconds else Done()
 
 
-# Refused by something outside the spec, perhaps: a quota, a policy, a stranger who may leave.
-RETRIED = frozenset({Reason.APPLY_FAILED, Reason.POD_TEMPLATE_REJECTED, Reason.NAME_CONFLICT})
+# Refused by something outside the spec, perhaps: a quota or a policy may change without a word to
+# us; and a predecessor's Secrets go soon after it, which nobody tells where they are not watched.
+RETRIED: Mapping[Reason, float] = {
+    Reason.APPLY_FAILED: 60.0,
+    Reason.POD_TEMPLATE_REJECTED: 60.0,
+    Reason.NAME_CONFLICT: 10.0,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,8 +371,11 @@ def news(
 ) -> Iterator[tuple[Severity, str, str]]:
     """What is worth an Event: a condition whose status or reason changed.
 
-    What is well from the beginning is not told, nor that a certificate is not there yet.
+    What is well from the beginning is not told, nor that a certificate is not there yet. Warnings
+    are told each; of all that is calm the last, which sums up: ready again says that nothing is
+    degraded any more.
     """
+    calm: tuple[Severity, str, str] | None = None
     old, new = _conditions(before), _conditions(after)
     for kind in TOLD:
         is_now, was = new.get(kind), old.get(kind)
@@ -363,8 +385,13 @@ def news(
         warned = (kind, is_now["status"]) in WARNED and not pending
         if was is None and not warned and kind != "Progressing":
             continue
-        severity = Severity.WARNING if warned else Severity.NORMAL
-        yield severity, is_now["reason"], f"{kind} is {is_now['status']}: {is_now['message']}"
+        note = f"{kind} is {is_now['status']}: {is_now['message']}"
+        if warned:
+            yield Severity.WARNING, is_now["reason"], note
+        else:
+            calm = Severity.NORMAL, is_now["reason"], note
+    if calm is not None:
+        yield calm
 
 
 def _word(condition: Mapping[str, Any]) -> tuple[str, str]:

@@ -8,17 +8,24 @@ round to it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from smtp_operator.cluster.children import Children, Place, Seen, seen
+from smtp_operator.cluster.kinds import GATEWAY
+from smtp_operator.echoes import Echoes
 from smtp_operator.fleet.model import Key
 from smtp_operator.fleet.names import MANAGED_BY, OPERATOR
+from smtp_operator.observe import READ_IN_FULL
 from smtp_operator.reconcile import Interests
 from smtp_operator.utils.clock import Clock
 from smtp_operator.workqueue import Priority, WorkQueue
 
 GATHER_SECONDS = 0.5  # counts of pods change many times in a rollout
 RECENT_SECONDS = 60.0
+# Their status counts. A budget's, which changes with each pod, says nothing new; and whatever is
+# changed of what we own is drift.
+TELLING = READ_IN_FULL | {"Service"}
 
 
 class Switchboard:
@@ -30,6 +37,7 @@ class Switchboard:
         interests: who reads which Secret and ConfigMap.
         clock: for what is recent.
         own_write: whether a version of a gateway is what we wrote ourselves.
+        echoes: holds events back while we write.
     """
 
     def __init__(
@@ -39,12 +47,14 @@ class Switchboard:
         interests: Interests,
         clock: Clock,
         own_write: Callable[[Key, str], bool],
+        echoes: Echoes,
     ) -> None:
         self._queue = queue
         self._children = children
         self._interests = interests
         self._clock = clock
         self._own_write = own_write
+        self._echoes = echoes
         self._known: dict[Key, float | None] = {}  # when it was last edited, as far as heard
         self._leading = False
 
@@ -76,11 +86,14 @@ class Switchboard:
     def gateway_seen(self, metadata: Mapping[str, Any], *, listed: bool) -> None:
         """See ``events.Sink``."""
         key = _key(metadata)
+        if self._echoes.hold((GATEWAY, *key), partial(self.gateway_seen, metadata, listed=listed)):
+            return
         if self._own_write(key, metadata.get("resourceVersion", "")):
             return
+        edit = Priority.EDIT if key in self._known else Priority.NEW
         edited_at = None if listed else self._clock.monotonic()
         self._known[key] = edited_at if edited_at is not None else self._known.get(key)
-        self._wake(key, Priority.ROUTINE if listed else Priority.EDIT)
+        self._wake(key, Priority.ROUTINE if listed else edit)
 
     def gateway_deleted(self, metadata: Mapping[str, Any]) -> None:
         """See ``events.Sink``."""
@@ -91,17 +104,24 @@ class Switchboard:
     def changed(self, kind: str, metadata: dict[str, Any]) -> None:
         """See ``watches.Listener``."""
         meta = metadata["metadata"]
+        if self._echoes.hold(_place(kind, meta), partial(self.changed, kind, metadata)):
+            return
         if _labelled(meta):
             child = seen(kind, metadata)
+            before = self._children.get(child.place)
             if not self._children.note(child):
                 return  # what we wrote ourselves, or older
-            self._wake_owner(child, drifted=self._children.drifted(child.place))
+            drifted = self._children.drifted(child.place)
+            if drifted or kind in TELLING or before is None or before.uid != child.uid:
+                self._wake_owner(child, drifted=drifted)
         self._wake_readers(kind, meta)
 
     def vanished(self, kind: str, metadata: dict[str, Any]) -> None:
         """See ``watches.Listener``."""
         meta = metadata["metadata"]
-        place = Place(kind, meta.get("namespace", ""), meta["name"])
+        place = _place(kind, meta)
+        if self._echoes.hold(place, partial(self.vanished, kind, metadata)):
+            return
         known = self._children.get(place)
         if known is not None and known.uid == meta["uid"]:
             self._children.gone(place, meta["uid"])
@@ -136,6 +156,10 @@ class Switchboard:
 
 def _key(metadata: Mapping[str, Any]) -> Key:
     return Key(metadata["namespace"], metadata["name"])
+
+
+def _place(kind: str, meta: Mapping[str, Any]) -> Place:
+    return Place(kind, meta.get("namespace", ""), meta["name"])
 
 
 def _labelled(meta: Mapping[str, Any]) -> bool:

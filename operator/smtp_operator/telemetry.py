@@ -27,7 +27,7 @@ RESULTS = ("done", "after", "gone", "transient", "terminal", "failed")
 APPLY_RESULTS = ("applied", "conflict", "refused", "unavailable", "deleted", "amended")
 GATEWAY_STATES = ("ready", "not_ready", "paused")
 ROLLOUT_STATES = ("Idle", "Waiting", "Progressing", "Held", "Failed")
-PRIORITIES = ("edit", "routine")
+PRIORITIES = ("edit", "new", "routine")
 
 
 class QueueMetrics(Protocol):

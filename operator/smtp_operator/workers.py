@@ -21,7 +21,7 @@ from smtp_operator.reconcile import After, Done
 from smtp_operator.telemetry import Event, Log, Metrics
 from smtp_operator.utils.clock import Clock
 from smtp_operator.utils.tasks import TaskOwner
-from smtp_operator.workqueue import URGENT, Due, Priority, WorkQueue
+from smtp_operator.workqueue import URGENCY, Due, Priority, WorkQueue
 
 REFUSED_SECONDS = 60.0
 
@@ -101,7 +101,7 @@ class Workers:
 
     async def look(self, due: Due[Key]) -> None:
         """One run, and what comes next."""
-        URGENT.set(due.priority is Priority.EDIT)
+        URGENCY.set(due.priority)
         fields = {
             "run": uuid.uuid4().hex[:12],
             "namespace": due.key.namespace,

@@ -27,20 +27,22 @@ FIRST_BACKOFF_SECONDS = 0.005
 LONGEST_BACKOFF_SECONDS = 1000.0
 MOST_DOUBLINGS = 18  # 5 ms * 2^18 is above the longest already
 
-URGENT: ContextVar[bool] = ContextVar("urgent", default=True)
-"""Whether what runs now is a user's edit; the bucket asks."""
-
 
 class Priority(IntEnum):
-    """Lower goes first."""
+    """Lower goes first. A thousand fleets made at once do not keep an edit of another waiting."""
 
     EDIT = 0
-    ROUTINE = 1
+    NEW = 1
+    ROUTINE = 2
 
     @property
     def label(self) -> str:
         """As metrics name it."""
         return self.name.lower()
+
+
+URGENCY: ContextVar[Priority] = ContextVar("urgency", default=Priority.EDIT)
+"""Of what runs now; the bucket asks."""
 
 
 class Due(NamedTuple, Generic[K]):
@@ -266,16 +268,15 @@ class TokenBucket:
         self._clock = clock
         self._rate, self._burst = rate, float(burst)
         self._tokens, self._filled_at = float(burst), clock.monotonic()
-        self._urgent: deque[asyncio.Future[None]] = deque()
-        self._routine: deque[asyncio.Future[None]] = deque()
+        self._lines: dict[Priority, deque[asyncio.Future[None]]] = {p: deque() for p in Priority}
         self._timer: asyncio.TimerHandle | None = None
 
     async def take(self) -> None:
         """Wait for a token."""
-        if not self._urgent and not self._routine and self._spend():
+        if not any(self._lines.values()) and self._spend():
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        (self._urgent if URGENT.get() else self._routine).append(waiter)
+        self._lines[URGENCY.get()].append(waiter)
         self.hand_out()
         await waiter
 
@@ -302,7 +303,7 @@ class TokenBucket:
             waiter.set_result(None)
 
     def _next_line(self) -> deque[asyncio.Future[None]] | None:
-        for line in (self._urgent, self._routine):
+        for line in self._lines.values():
             while line and line[0].done():  # its task was cancelled while it waited
                 _ = line.popleft()
             if line:

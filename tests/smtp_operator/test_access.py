@@ -153,6 +153,7 @@ async def serve_gateways(recorder: Recorder, connection: Connection) -> None:
         await cluster.get(kind, NAMESPACE, NAME)
         await cluster.apply(body(kind), manager="smtp-operator")
         await cluster.delete(kind, NAMESPACE, NAME, uid="1", resource_version="1")
+        await cluster.amend(kind, NAMESPACE, NAME, [{"op": "remove", "path": "/spec/ports/0"}])
         if kind != "Secret" or SETTINGS.secrets_watched:
             await watched(recorder, connection, kind)
     await cluster.get(GATEWAY, NAMESPACE, NAME)

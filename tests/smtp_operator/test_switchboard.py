@@ -41,14 +41,19 @@ async def at_rest() -> tuple[ClusterDouble, Process]:
     return cluster, process
 
 
-async def test_edits_go_before_the_first_list() -> None:
-    """A user waits for an edit; nobody waits for what was there before."""
+async def test_edits_go_before_what_is_new_and_that_before_the_first_list() -> None:
+    """A user waits for an edit; a thousand made at once are patient; nobody waits for the rest."""
     process = Process(ClusterDouble(), GivenClock())
     process.switchboard.gateway_seen(metadata("old"), listed=True)
-    process.switchboard.gateway_seen(metadata("edited"), listed=False)
-    due = await process.queue.take()
-    assert due is not None
-    assert (due.key.name, due.priority) == ("edited", Priority.EDIT)
+    process.switchboard.gateway_seen(metadata("edited"), listed=True)
+    process.switchboard.gateway_seen(metadata("new"), listed=False)
+    process.switchboard.gateway_seen(metadata("edited", "2"), listed=False)
+    taken = [await process.queue.take() for _ in range(3)]
+    assert [(due.key.name, due.priority) for due in taken if due] == [
+        ("edited", Priority.EDIT),
+        ("new", Priority.NEW),
+        ("old", Priority.ROUTINE),
+    ]
 
 
 async def test_our_own_status_wakes_nobody() -> None:
@@ -67,6 +72,66 @@ async def test_our_own_apply_wakes_nobody() -> None:
     process.hear("MODIFIED", "Service", cluster.read("Service", *KEY))
     process.clock.advance(10)
     assert await taken(process) is None
+
+
+async def test_an_echo_that_overtakes_its_answer_wakes_nobody_either() -> None:
+    """A whole fleet made, each event heard before the answer to its write."""
+    _, process = world()
+    due = await process.queue.take()
+    assert due is not None
+    await process.look()
+    process.queue.done(due.key)
+    process.clock.advance(10)
+    assert await taken(process) is None
+
+
+async def test_an_edit_while_we_write_the_status_is_not_lost() -> None:
+    """It waits for the answer and is looked at then, as an edit."""
+    cluster, process = await at_rest()
+
+    def edit_meanwhile(told: str, kind: str, metadata: Object) -> None:
+        cluster.on_change = process.hear
+        process.hear(told, kind, metadata)
+        cluster.edit("SmtpGateway", *KEY, lambda body: body["spec"].update(replicas=4))
+
+    cluster.edit("Deployment", *KEY, partial(_set_ready, 2), manager="x", subresource="status")
+    process.clock.advance(10)
+    due = await process.queue.take()
+    cluster.on_change = edit_meanwhile
+    await process.look()
+    process.queue.done(KEY)
+    due = await taken(process)
+    assert due is not None
+    assert due.priority is Priority.EDIT
+    await process.look()
+    assert cluster.read("Deployment", *KEY)["spec"]["replicas"] == 4
+
+
+async def test_the_status_of_a_budget_wakes_nobody() -> None:
+    """It changes with each pod, and nothing is decided by it."""
+    cluster, process = await at_rest()
+
+    def count(body: Object) -> None:
+        body["status"] = {"disruptionsAllowed": 1}
+
+    cluster.edit("PodDisruptionBudget", *KEY, count, manager="x", subresource="status")
+    process.clock.advance(10)
+    assert await taken(process) is None
+
+
+async def test_a_port_added_to_a_service_wakes_at_once() -> None:
+    """The double's lists are atomic, so this one claims the port as the API server writes it."""
+    cluster, process = await at_rest()
+    live = cluster.read("Service", *KEY)
+    port: Object = {"f:spec": {"f:ports": {'k:{"port":9,"protocol":"TCP"}': {}}}}
+    live["metadata"]["managedFields"].append(
+        {"manager": "kubectl-edit", "operation": "Update", "fieldsV1": port}
+    )
+    live["metadata"]["resourceVersion"] = "999999"
+    process.hear("MODIFIED", "Service", live)
+    due = await taken(process)
+    assert due is not None
+    assert due.priority is Priority.EDIT
 
 
 async def test_a_change_of_what_we_own_wakes_at_once() -> None:

@@ -14,7 +14,7 @@ from smtp_operator.reconcile import After, Done
 from smtp_operator.telemetry import Log, Metrics
 from smtp_operator.utils.tasks import TaskOwner
 from smtp_operator.workers import Workers
-from smtp_operator.workqueue import URGENT, Due, Priority, WorkQueue
+from smtp_operator.workqueue import URGENCY, Due, Priority, WorkQueue
 from tests.support.fleet_world import KEY, GivenClock, quiet_log
 
 Answer = Callable[[], Done | After]
@@ -25,14 +25,14 @@ class Scripted:
 
     def __init__(self, answer: Answer) -> None:
         self.answer = answer
-        self.urgent: list[bool] = []
+        self.urgencies: list[Priority] = []
         self.begun = asyncio.Event()
         self.may_end = asyncio.Event()
         self.may_end.set()
 
     async def reconcile(self, key: Key, log: Log) -> Done | After:
         """See ``Looks``."""
-        self.urgent.append(URGENT.get())
+        self.urgencies.append(URGENCY.get())
         self.begun.set()
         await self.may_end.wait()
         return self.answer()
@@ -126,12 +126,12 @@ async def test_a_gateway_that_is_gone_does_not_come_back() -> None:
     assert not await shop.due_within(1000)
 
 
-async def test_requests_of_an_edit_are_urgent() -> None:
-    """Those of a resync are not."""
+async def test_requests_are_as_urgent_as_their_key() -> None:
+    """Those of a resync are the least."""
     shop = Shop(Done)
     await shop.once(Priority.EDIT)
     await shop.once(Priority.ROUTINE)
-    assert shop.looks.urgent == [True, False]
+    assert shop.looks.urgencies == [Priority.EDIT, Priority.ROUTINE]
 
 
 async def test_stopping_waits_for_what_runs() -> None:
@@ -147,7 +147,7 @@ async def test_stopping_waits_for_what_runs() -> None:
         shop.queue.add(Key("x", "late"))
         shop.looks.may_end.set()
     assert stopping.result() == 0
-    assert len(shop.looks.urgent) == 1
+    assert len(shop.looks.urgencies) == 1
     assert shop.failed == []
 
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from prometheus_client import CollectorRegistry
 
 from smtp_operator.telemetry import Metrics
-from smtp_operator.workqueue import URGENT, Agenda, Priority, TokenBucket, WorkQueue
+from smtp_operator.workqueue import URGENCY, Agenda, Priority, TokenBucket, WorkQueue
 from tests.support.fleet_world import GivenClock
 
 KEYS = st.sampled_from(["a", "b", "c", "d"])
@@ -207,28 +207,30 @@ async def test_the_longest_wait_is_known() -> None:
 
 
 async def test_the_bucket_gives_urgent_requests_the_next_token() -> None:
-    """An edit overtakes the first look at everything."""
+    """An edit overtakes what is new, and that the first look at everything."""
     clock = GivenClock()
     bucket = TokenBucket(clock, rate=10.0, burst=1)
     await bucket.take()
     order: list[str] = []
 
-    async def request(name: str, *, urgent: bool) -> None:
-        URGENT.set(urgent)
+    async def request(name: str, urgency: Priority) -> None:
+        URGENCY.set(urgency)
         await bucket.take()
         order.append(name)
 
     async with asyncio.TaskGroup() as group:
-        group.create_task(request("routine 1", urgent=False))
-        group.create_task(request("routine 2", urgent=False))
+        group.create_task(request("routine 1", Priority.ROUTINE))
+        group.create_task(request("routine 2", Priority.ROUTINE))
         await asyncio.sleep(0)
-        group.create_task(request("edit", urgent=True))
+        group.create_task(request("new", Priority.NEW))
         await asyncio.sleep(0)
-        for _ in range(3):
+        group.create_task(request("edit", Priority.EDIT))
+        await asyncio.sleep(0)
+        for _ in range(4):
             clock.advance(0.1)
             bucket.hand_out()
             await asyncio.sleep(0)
-    assert order == ["edit", "routine 1", "routine 2"]
+    assert order == ["edit", "new", "routine 1", "routine 2"]
 
 
 async def test_the_bucket_holds_a_rate_after_its_burst() -> None:

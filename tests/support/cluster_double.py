@@ -83,6 +83,7 @@ class ClusterDouble:
         """See ``Cluster``."""
         self.refuse(body)
         if dry_run:
+            self._check_preconditions(body, self._stored.get(_place(body)))
             return copy.deepcopy(body)
         return self._apply(body, (manager, "Apply", ""), force=force)
 
@@ -196,7 +197,7 @@ class ClusterDouble:
         place = _place(body)
         self.writes.append(("status" if owner[2] else "apply", place[0], place[2], owner[0]))
         stored = self._stored.get(place)
-        self._check_uid(body, stored)
+        self._check_preconditions(body, stored)
         before = copy.deepcopy(stored.body) if stored else self._new(body)
         owners = {} if stored is None else {o: set(paths) for o, paths in stored.owners.items()}
         wanted = _leaves(_only(body, owner[2]))
@@ -271,10 +272,13 @@ class ClusterDouble:
             },
         }
 
-    def _check_uid(self, body: Object, stored: _Stored | None) -> None:
+    def _check_preconditions(self, body: Object, stored: _Stored | None) -> None:
         uid = body["metadata"].get("uid")
         if uid and (stored is None or stored.body["metadata"]["uid"] != uid):
             raise Conflict("uid mismatch")
+        version = body["metadata"].get("resourceVersion")
+        if version and stored is not None and stored.body["metadata"]["resourceVersion"] != version:
+            raise Conflict("the object has been modified")
 
     def _die(self) -> None:
         if self.die_after is not None:

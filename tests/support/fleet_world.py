@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 from smtp_operator.apply import Applier
 from smtp_operator.cluster.api import Object
 from smtp_operator.cluster.children import Children
+from smtp_operator.echoes import Echoes
 from smtp_operator.errors import OperatorError
 from smtp_operator.fleet.model import Key
 from smtp_operator.observe import Observer
@@ -70,7 +71,7 @@ class Process:
     ) -> None:
         self.cluster, self.clock = cluster, clock
         self.metrics = Metrics(CollectorRegistry())
-        self.children, self.interests = Children(), Interests()
+        self.children, self.interests, echoes = Children(), Interests(), Echoes()
         self.queue: WorkQueue[Key] = WorkQueue(clock, self.metrics)
         self.pacing = pacing or Pacing(budget_percent=100, soak_seconds=0)
         self.woken: list[Key] = []
@@ -80,16 +81,17 @@ class Process:
         self.reconciler = Reconciler(
             cluster,
             observer=observer,
-            applier=Applier(cluster, self.children, observer, self.metrics, clock),
+            applier=Applier(cluster, self.children, observer, self.metrics, clock, echoes),
             recorder=Recorder(cluster, "pod-1", self.metrics, clock, quiet_log()),
             pacing=self.pacing,
             interests=self.interests,
             metrics=self.metrics,
             clock=clock,
             wake=self.woken.append,
+            echoes=echoes,
         )
         self.switchboard = Switchboard(
-            self.queue, self.children, self.interests, clock, self.reconciler.is_own_write
+            self.queue, self.children, self.interests, clock, self.reconciler.is_own_write, echoes
         )
         self.switchboard.lead()
 
@@ -168,3 +170,50 @@ def pods_become_ready(cluster: ClusterDouble, key: Key = KEY) -> None:
         }
 
     cluster.edit("Deployment", *key, ready, manager="kube-controller-manager", subresource="status")
+
+
+def conditions(cluster: ClusterDouble, key: Key = KEY) -> dict[str, tuple[str, str]]:
+    """Type -> status and reason."""
+    status = cluster.read("SmtpGateway", *key).get("status", {})
+    return {c["type"]: (c["status"], c["reason"]) for c in status.get("conditions", [])}
+
+
+def set_spec(cluster: ClusterDouble, **fields: Any) -> None:
+    """The user edits the gateway; None removes a field."""
+
+    def change(body: Object) -> None:
+        for name, value in fields.items():
+            if value is None:
+                body["spec"].pop(name, None)
+            else:
+                body["spec"][name] = value
+
+    cluster.edit("SmtpGateway", *KEY, change)
+
+
+def deployment(cluster: ClusterDouble) -> Object:
+    """The live Deployment."""
+    return cluster.read("Deployment", *KEY)
+
+
+EXPECTED = {
+    ("ServiceAccount", "alpha"),
+    ("ConfigMap", "alpha-live"),
+    ("Secret", "alpha-ca"),
+    ("Secret", "alpha-tls"),
+    ("Service", "alpha"),
+    ("NetworkPolicy", "alpha"),
+    ("Deployment", "alpha"),
+    ("PodDisruptionBudget", "alpha"),
+}
+"""Children of a plain fleet, but for its start configuration."""
+
+
+def fixed(cluster: ClusterDouble) -> set[tuple[str, str]]:
+    """Children but for the start configurations."""
+    return {child for child in cluster.names("mail") if not child[1].startswith("alpha-start-")}
+
+
+def starts(cluster: ClusterDouble) -> set[str]:
+    """Names of the start configurations."""
+    return {name for _, name in cluster.names("mail") if name.startswith("alpha-start-")}

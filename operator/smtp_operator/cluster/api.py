@@ -11,6 +11,13 @@ Object = dict[str, Any]
 
 LEASE_DURATION = 15  # seconds; written into the Lease, so a whole number
 
+NOT_THERE = "1"
+"""As ``metadata.resourceVersion`` of an apply: create, or ``Conflict`` when the name is taken.
+
+Versions are revisions of etcd, and no object can have the first one; so whatever is there differs
+from it, and the API server refuses to merge (kubernetes#106745 uses the same rule).
+"""
+
 
 class Cluster(Protocol):
     """Kubernetes as this operator uses it.
@@ -36,7 +43,10 @@ class Cluster(Protocol):
     async def apply(
         self, body: Object, *, manager: str, force: bool = True, dry_run: bool = False
     ) -> Object:
-        """Server-side apply; kind, namespace and name are read from the body."""
+        """Server-side apply; kind, namespace and name are read from the body.
+
+        A UID in it, or a version, is a precondition; see ``NOT_THERE``.
+        """
         ...
 
     async def apply_status(self, body: Object, *, manager: str) -> Object:

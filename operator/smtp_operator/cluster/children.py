@@ -2,7 +2,8 @@
 
 The API server notes in ``managedFields`` which fields our manager owns. Whoever changes or removes
 one of them takes it out of our entry; so a digest of that entry alone, which a watch of metadata
-brings, tells that a child was edited behind our back, whatever the value.
+brings, tells that a child was edited behind our back, whatever the value. A Service's ports are
+ours alone (``ports``), so there the digest also speaks of ports that only others own.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from smtp_operator.cluster import ports
 from smtp_operator.cluster.api import Object
 from smtp_operator.cluster.kinds import KINDS
 
@@ -81,7 +83,7 @@ def seen(kind: str, found: Mapping[str, Any]) -> Seen:
         owner_uid=owner.get("uid", ""),
         owner_name=owner.get("name", ""),
         applied_hash=(meta.get("annotations") or {}).get(APPLIED_HASH, ""),
-        digest=digest(meta),
+        digest=digest(kind, meta),
     )
 
 
@@ -91,14 +93,32 @@ def controller(meta: Mapping[str, Any]) -> Mapping[str, Any]:
     return next((owner for owner in owners if owner.get("controller")), {})
 
 
-def digest(meta: Mapping[str, Any]) -> str:
+def digest(kind: str, meta: Mapping[str, Any]) -> str:
     """Digest of the field paths that our manager owns by apply; "" when there are none."""
-    for entry in meta.get("managedFields") or []:
-        ours = entry.get("manager") == MANAGER and entry.get("operation") == "Apply"
-        if ours and not entry.get("subresource"):
-            owned = json.dumps(entry.get("fieldsV1"), sort_keys=True, separators=(",", ":"))
-            return hashlib.sha256(owned.encode()).hexdigest()[:16]
-    return ""
+    entries = meta.get("managedFields") or []
+    ours = next((entry.get("fieldsV1") for entry in entries if _is_ours(entry)), None)
+    if ours is None:
+        return ""
+    foreign: set[str] = set()
+    if kind == ports.KIND:
+        others = [_ports(entry.get("fieldsV1")) for entry in entries if not _is_ours(entry)]
+        foreign = set().union(*others) - _ports(ours)
+    owned = json.dumps([ours, sorted(foreign)], sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(owned.encode()).hexdigest()[:16]
+
+
+def _is_ours(entry: Mapping[str, Any]) -> bool:
+    applied = entry.get("manager") == MANAGER and entry.get("operation") == "Apply"
+    return applied and not entry.get("subresource")
+
+
+def _ports(fields: Mapping[str, Any] | None) -> set[str]:
+    """Ports that a manager has a claim on, by ``k:{"port":25,"protocol":"TCP"}``."""
+    return {
+        name
+        for name in ((fields or {}).get("f:spec") or {}).get("f:ports") or {}
+        if name.startswith("k:")
+    }
 
 
 class Children:

@@ -22,16 +22,33 @@ def child(version: str = "5", *, uid: str = "u", digest: str = "d", owner: str =
 def test_the_digest_speaks_of_our_own_apply_only() -> None:
     """Neither others' fields nor our status, nor an update by our name, count."""
     ours: dict[str, Any] = {"f:spec": {"f:type": {}}}
-    base = digest({"managedFields": [entry("smtp-operator", ours)]})
+    base = digest("Service", {"managedFields": [entry("smtp-operator", ours)]})
     more = [
         entry("smtp-operator", ours),
         entry("kubectl", {"f:data": {}}, "Update"),
         entry("smtp-operator", {"f:x": {}}, "Update"),
         entry("smtp-operator", {"f:status": {}}) | {"subresource": "status"},
     ]
-    assert digest({"managedFields": more}) == base != ""
-    assert digest({"managedFields": [entry("smtp-operator", {"f:spec": {}})]}) != base
-    assert digest({}) == ""
+    assert digest("Service", {"managedFields": more}) == base != ""
+    assert digest("Service", {"managedFields": [entry("smtp-operator", {"f:spec": {}})]}) != base
+    assert digest("Service", {}) == ""
+
+
+def ports(*numbers: int) -> dict[str, Any]:
+    """A claim on ports of a Service."""
+    return {"f:spec": {"f:ports": {f'k:{{"port":{n},"protocol":"TCP"}}': {} for n in numbers}}}
+
+
+def test_ports_that_only_others_own_count_in_a_service() -> None:
+    """They are not to be there; in any other kind whatever others add is theirs."""
+    ours = entry("smtp-operator", ports(25, 587))
+    same = entry("kubectl-edit", ports(587), "Update")
+    more = entry("kubectl-edit", ports(587, 9), "Update")
+    alone = digest("Service", {"managedFields": [ours]})
+    assert digest("Service", {"managedFields": [ours, same]}) == alone
+    assert digest("Service", {"managedFields": [ours, more]}) != alone
+    kinds = (digest("Deployment", {"managedFields": [ours, *other]}) for other in ([], [more]))
+    assert len(set(kinds)) == 1
 
 
 def test_only_strings_of_an_object_are_kept() -> None:
