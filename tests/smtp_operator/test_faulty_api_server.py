@@ -50,7 +50,7 @@ async def world(
         yield made
 
 
-OFTEN = 6
+OFTEN = 4
 FAULTS = {
     "429": (APPLIES, refusing(429)),
     "429 with Retry-After": (APPLIES, refusing(429, retry_after=1)),
@@ -72,7 +72,8 @@ FAULTS = {
 async def test_a_fault_while_a_fleet_is_made_and_edited_only_delays_it(
     at: Where, fault: Fault, world: World, undisturbed_picture: Picture
 ) -> None:
-    """Six requests of each phase meet it; the process lives on, and the end is the usual one."""
+    """Four requests of each phase meet it; the process lives on, and the end is the usual one."""
+    await world.begun()
     with world.api.trouble(at, fault, times=OFTEN) as making:
         await world.user.create()
         await world.until(lambda: making.hits == OFTEN)

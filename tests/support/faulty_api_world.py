@@ -267,6 +267,14 @@ class World:
         """Wait on a condition."""
         await until(look, self)
 
+    async def begun(self) -> None:
+        """Wait until the operator leads and has listed all: at its start it waits 5 s at a time."""
+
+        def leads() -> bool:
+            return bool(self.operator.details()["leading"]) and not self.operator.faults()
+
+        await self.until(leads)
+
     async def lives(self) -> None:
         """Wait until the fleet of ``create`` has its last child."""
         await self.until(partial(self.user.has, "PodDisruptionBudget"))
