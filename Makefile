@@ -1,6 +1,6 @@
 # What a person types. Each target is a part of .ci/run, which CI calls in the same way.
 .DEFAULT_GOAL := help
-.PHONY: help setup check test test-cluster cluster cluster-down cluster-demo demo bench golden lock images clean ci
+.PHONY: help setup check test test-cluster cluster cluster-down cluster-demo demo bench bench-operator golden lock images clean ci
 
 help:          ## this list
 	@awk -F ': *## ' '/^[a-z-]+: *## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
@@ -31,6 +31,9 @@ demo:          ## sandbox, gateway and one mail on this machine (ONCE=1 ends by 
 
 bench:         ## what one mail costs (QUICK=1 for a first figure)
 	@.ci/run bench
+
+bench-operator: ## what a thousand fleets cost the operator (COUNT=100 for fewer; root)
+	@.ci/run bench-operator
 
 golden:        ## rewrite the expected requests of tests/golden from what the code does now
 	@.ci/run golden

@@ -1,0 +1,1 @@
+"""What a thousand fleets cost one operator."""

@@ -1,0 +1,121 @@
+"""Gateways by the thousand, and a witness of what becomes of them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from kubernetes.aio import client, config
+
+from smtp_operator.cluster.connection import Connection
+from smtp_operator.cluster.kinds import GATEWAY, KINDS
+from smtp_operator.fleet.model import Key
+from tests.cluster.addons.fake_nodes import LABEL, TOLERATION
+
+NAMESPACES = 10
+AT_ONCE = 8  # users at work at the same time
+EDIT_SECONDS = 120
+MERGE = "application/merge-patch+json"
+
+
+def keys(count: int) -> list[Key]:
+    """Spread over a few namespaces."""
+    return [Key(f"fleets-{n % NAMESPACES}", f"fleet-{n}") for n in range(count)]
+
+
+def gateway(key: Key) -> dict[str, Any]:
+    """One fleet of one pod, which a fake node takes."""
+    return {
+        "apiVersion": KINDS[GATEWAY].api_version,
+        "kind": GATEWAY,
+        "metadata": {"namespace": key.namespace, "name": key.name},
+        "spec": {
+            "replicas": 1,
+            "tls": {"selfSigned": {}},
+            "scheduling": {"nodeSelector": LABEL, "tolerations": [TOLERATION]},
+        },
+    }
+
+
+@asynccontextmanager
+async def connected(kubeconfig: Path) -> AsyncIterator[Connection]:
+    """As the administrator."""
+    configuration = client.Configuration()
+    await config.load_kube_config(  # type: ignore[no-untyped-call]  # the library's gap
+        config_file=str(kubeconfig), client_configuration=configuration
+    )
+    connection = Connection(configuration)
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+class Witness:
+    """Watches gateways and their live ConfigMaps, and notes when what is seen."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self.told: dict[Key, float] = {}  # first status
+        self.ready: dict[Key, float] = {}
+        self._edited: dict[Key, asyncio.Future[float]] = {}
+
+    async def run(self) -> None:
+        """Follow both kinds for ever."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._follow(GATEWAY, self._gateway))
+            group.create_task(self._follow("ConfigMap", self._config_map))
+
+    async def _follow(self, kind: str, hear: Any) -> None:
+        query = {"watch": "true", "timeoutSeconds": "3600", "allowWatchBookmarks": "true"}
+        async with self._connection.stream(KINDS[kind].path(""), query) as lines:
+            async for line in lines:
+                event = json.loads(line)
+                if event["type"] in {"ADDED", "MODIFIED"}:
+                    hear(event["object"])
+
+    def _gateway(self, seen: dict[str, Any]) -> None:
+        key = Key(seen["metadata"]["namespace"], seen["metadata"]["name"])
+        conditions = seen.get("status", {}).get("conditions")
+        if not conditions:
+            return
+        now = time.monotonic()
+        self.told.setdefault(key, now)
+        if any(c["type"] == "Ready" and c["status"] == "True" for c in conditions):
+            self.ready.setdefault(key, now)
+
+    def _config_map(self, seen: dict[str, Any]) -> None:
+        meta = seen["metadata"]
+        waiter = self._edited.pop(Key(meta["namespace"], meta["name"].removesuffix("-live")), None)
+        if waiter is not None and not waiter.done():
+            waiter.set_result(time.monotonic())
+
+    async def edit(self, key: Key, recipients: int) -> float:
+        """Change a live limit; seconds until the child's change is seen."""
+        waiter = self._edited[key] = asyncio.get_running_loop().create_future()
+        began = time.monotonic()
+        await self._connection.call(
+            "PATCH", KINDS[GATEWAY].path(*key), content_type=MERGE,
+            body={"spec": {"limits": {"maxRecipients": recipients}}},
+        )  # fmt: skip
+        seen: float = await asyncio.wait_for(waiter, EDIT_SECONDS)
+        return seen - began
+
+
+async def create(connection: Connection, wanted: list[Key]) -> None:
+    """What a user's tool does, a few at a time."""
+    allowed = asyncio.Semaphore(AT_ONCE)
+
+    async def one(key: Key) -> None:
+        async with allowed:
+            path = KINDS[GATEWAY].path(key.namespace)
+            await connection.call("POST", path, body=gateway(key))
+
+    async with asyncio.TaskGroup() as group:
+        for key in wanted:
+            group.create_task(one(key))
