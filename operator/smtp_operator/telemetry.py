@@ -175,10 +175,10 @@ class Log(Protocol):
     """The part of a bound structlog logger that the operator uses."""
 
     def bind(self, **fields: Any) -> Log: ...  # noqa: D102  # structlog's own
-    def debug(self, event: str, **fields: Any) -> None: ...  # noqa: D102
-    def info(self, event: str, **fields: Any) -> None: ...  # noqa: D102
-    def warning(self, event: str, **fields: Any) -> None: ...  # noqa: D102
-    def error(self, event: str, **fields: Any) -> None: ...  # noqa: D102
+    def debug(self, event: str, **fields: Any) -> None: ...  # noqa: D102  # structlog's own
+    def info(self, event: str, **fields: Any) -> None: ...  # noqa: D102  # structlog's own
+    def warning(self, event: str, **fields: Any) -> None: ...  # noqa: D102  # structlog's own
+    def error(self, event: str, **fields: Any) -> None: ...  # noqa: D102  # structlog's own
 
 
 LEVELS = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40}
