@@ -91,8 +91,8 @@ def configure(
     target.execution.default_backoff = 1
     # A limit below the number of objects would leave some of them without a worker.
     target.queueing.worker_limit = None
-    # The default is ten minutes; the pod is killed long before.
-    target.process.ultimate_exiting_timeout = 20
+    # Once it gives up kopf would kill the whole process so much later, though it was begun anew.
+    target.process.ultimate_exiting_timeout = None
 
 
 def handlers(

@@ -48,7 +48,7 @@ def configured(version: tuple[int, int] = (1, 36), **variables: str) -> kopf.Ope
         ("networking", "enforce_retry_after", True),
         ("execution", "default_backoff", 1),
         ("queueing", "worker_limit", None),
-        ("process", "ultimate_exiting_timeout", 20),
+        ("process", "ultimate_exiting_timeout", None),
     ],
 )
 def test_each_setting_is_applied(group: str, name: str, value: object) -> None:
