@@ -23,6 +23,7 @@ from smtp_operator.fleet import hashes
 from smtp_operator.fleet.conditions import Reason
 from smtp_operator.fleet.decision import Decision, Failure
 from smtp_operator.fleet.model import Gateway, Object, Ref
+from smtp_operator.fleet.rules import amount
 from smtp_operator.observe import Observer, is_ours
 from smtp_operator.telemetry import Event, Log, Metrics
 from smtp_operator.utils.clock import Clock
@@ -311,11 +312,29 @@ def contains(live: Any, wanted: Any) -> bool:
     """Whether all that is wanted is there; what the API server or others added does not count."""
     if isinstance(wanted, dict):
         return isinstance(live, dict) and all(
-            contains(live.get(key), value) for key, value in wanted.items()
+            _same_amounts(live.get(key), value)
+            if key in AMOUNTS
+            else contains(live.get(key), value)
+            for key, value in wanted.items()
         )
     if isinstance(wanted, list):
         return isinstance(live, list) and _contains_items(live, wanted)
     return bool(live == wanted)
+
+
+# Where quantities stand. The API server stores their shortest form: 1 for 1000m, 1Gi for 1024Mi.
+AMOUNTS = frozenset({"limits", "requests", "sizeLimit", "averageValue"})
+
+
+def _same_amounts(live: Any, wanted: Any) -> bool:
+    if isinstance(wanted, dict):
+        return isinstance(live, dict) and all(
+            _same_amounts(live.get(key), value) for key, value in wanted.items()
+        )
+    try:
+        return amount(live) == amount(wanted)
+    except ValueError:
+        return bool(live == wanted)
 
 
 def _contains_items(live: list[Any], wanted: list[Any]) -> bool:

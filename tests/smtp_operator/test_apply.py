@@ -28,8 +28,13 @@ LISTS = [{"name": "a", "x": 1}, {"name": "b", "x": 2}]
         ([{"port": 25, "added": 1}], [{"port": 25}], True),
         (None, [1], False),
         (None, None, True),
+        ({"limits": {"cpu": "1", "memory": "1Gi"}}, {"limits": {"cpu": "1000m"}}, True),
+        ({"limits": {"cpu": "1"}}, {"limits": {"cpu": "500m"}}, False),
+        ({"limits": {}}, {"limits": {"cpu": "500m"}}, False),
+        ({"sizeLimit": "1Gi"}, {"sizeLimit": "1024Mi"}, True),
+        ({"image": "1"}, {"image": "1000m"}, False),
     ],
 )
 def test_what_others_added_does_not_count(live: Any, wanted: Any, *, there: bool) -> None:
-    """Wanted fields must be there; lists that have names are found by them."""
+    """Wanted fields must be there; named items are found by name, quantities are numbers."""
     assert contains(live, wanted) is there

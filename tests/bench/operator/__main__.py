@@ -140,8 +140,9 @@ class Bench:
                 answer = await answer
             if answer:
                 return
-            if time.monotonic() > end or not program.alive():
-                sys.exit(f"bench: {what}: not reached; see {self._log}")
+            if time.monotonic() > end or not program.alive() or self.faults:
+                print(self._log.read_text(encoding="utf-8"), *self.faults, file=sys.stderr)
+                sys.exit(f"bench: not reached: {what}")
             await asyncio.sleep(POLL_SECONDS)
 
     async def _counts(self, program: Program) -> Counts:
@@ -200,8 +201,9 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=1000, help="fleets")
     parser.add_argument("--edits", type=int, default=100, help="edits in each phase")
     parser.add_argument("--resync", type=int, default=120, help="seconds (RESYNC_SECONDS)")
+    parser.add_argument("--name", default="bench-operator", help="of the cluster's run")
     args = parser.parse_args()
-    cluster = Cluster("bench-operator", lambda step: print(step, file=sys.stderr))
+    cluster = Cluster(args.name, lambda step: print(step, file=sys.stderr))
     try:
         _prepared(cluster, args.count)
         faults = asyncio.run(_main(cluster, args))

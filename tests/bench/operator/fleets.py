@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,14 @@ from kubernetes.aio import client, config
 
 from smtp_operator.cluster.connection import Connection
 from smtp_operator.cluster.kinds import GATEWAY, KINDS
+from smtp_operator.errors import ClusterUnavailable
 from smtp_operator.fleet.model import Key
 from tests.cluster.addons.fake_nodes import LABEL, TOLERATION
 
 NAMESPACES = 10
 AT_ONCE = 8  # users at work at the same time
 EDIT_SECONDS = 120
+AGAIN_SECONDS = 0.2
 MERGE = "application/merge-patch+json"
 
 
@@ -64,6 +67,7 @@ class Witness:
         self.told: dict[Key, float] = {}  # first status
         self.ready: dict[Key, float] = {}
         self._edited: dict[Key, asyncio.Future[float]] = {}
+        self._seen: dict[Key, str] = {}  # versions of live ConfigMaps
 
     async def run(self) -> None:
         """Follow both kinds for ever."""
@@ -71,13 +75,19 @@ class Witness:
             group.create_task(self._follow(GATEWAY, self._gateway))
             group.create_task(self._follow("ConfigMap", self._config_map))
 
-    async def _follow(self, kind: str, hear: Any) -> None:
+    async def _follow(self, kind: str, hear: Callable[[dict[str, Any]], None]) -> None:
+        """Again and again: a stream may break, and each begins with all that is there."""
         query = {"watch": "true", "timeoutSeconds": "3600", "allowWatchBookmarks": "true"}
-        async with self._connection.stream(KINDS[kind].path(""), query) as lines:
-            async for line in lines:
-                event = json.loads(line)
-                if event["type"] in {"ADDED", "MODIFIED"}:
-                    hear(event["object"])
+        while True:
+            try:
+                async with self._connection.stream(KINDS[kind].path(""), query) as lines:
+                    async for line in lines:
+                        event = json.loads(line)
+                        if event["type"] in {"ADDED", "MODIFIED"}:
+                            hear(event["object"])
+            except ClusterUnavailable as error:
+                sys.stderr.write(f"witness of {kind}: {error.detail}\n")
+            await asyncio.sleep(AGAIN_SECONDS)
 
     def _gateway(self, seen: dict[str, Any]) -> None:
         key = Key(seen["metadata"]["namespace"], seen["metadata"]["name"])
@@ -91,8 +101,12 @@ class Witness:
 
     def _config_map(self, seen: dict[str, Any]) -> None:
         meta = seen["metadata"]
-        waiter = self._edited.pop(Key(meta["namespace"], meta["name"].removesuffix("-live")), None)
-        if waiter is not None and not waiter.done():
+        key = Key(meta["namespace"], meta["name"].removesuffix("-live"))
+        known, self._seen[key] = self._seen.get(key, ""), meta["resourceVersion"]
+        if key not in self._edited or known == meta["resourceVersion"]:
+            return  # nobody waits, or a new stream tells what is known
+        waiter = self._edited.pop(key)
+        if not waiter.done():
             waiter.set_result(time.monotonic())
 
     async def edit(self, key: Key, recipients: int) -> float:
