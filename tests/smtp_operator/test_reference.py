@@ -57,7 +57,7 @@ def default(facts: Facts) -> str:
     if facts.required:
         return "**required**"
     given = facts.stated.get("default", {})
-    if isinstance(given, list):
+    if isinstance(given, list) and any(isinstance(entry, dict) for entry in given):
         return "below"
     return "" if given == {} else f"`{_yaml(given)}`"
 

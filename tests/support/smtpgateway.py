@@ -197,11 +197,18 @@ def _resolved(schema: Schema, parts: Schema) -> dict[str, Any]:
     return found
 
 
+def _stated(entry: Any) -> Any:
+    """An entry of a list, without the fields that an object leaves open."""
+    if not isinstance(entry, dict):
+        return entry
+    return {key: value for key, value in entry.items() if value is not None}
+
+
 def _default(schema: Schema) -> Any:
     """Of a block ``{}``, as its fields have their own; None where nothing is the default."""
     given = schema["default"]
     if "properties" in schema:
         return None if given is None else {}
     if isinstance(given, list):
-        given = [{k: v for k, v in entry.items() if v is not None} for entry in given]
+        given = [_stated(entry) for entry in given]
     return None if given in ([], {}) else given

@@ -28,9 +28,11 @@ TAG = r"^[a-zA-Z0-9_-]+$"
 URL = r"^https?://[^\s?#@]+$"
 KIND = r"^[A-Z][A-Za-z0-9]*$"
 QUALIFIED = r"^([a-z0-9][-a-z0-9.]*/)?[a-zA-Z0-9]([-a-zA-Z0-9_.]*[a-zA-Z0-9])?$"
+MAILBOX = r"^[!-#%-?A-~]+@[!-#%-?A-~]+$"
 VISIBLE = r"^[!-#%-~]+$"  # the gateway takes ${NAME} in its settings for a variable
 FORMS = {  # of each pattern, as people say it
     VISIBLE: "ASCII letters, digits and signs, without spaces and $",
+    MAILBOX: "an address such as postmaster@example.com, in ASCII and without $",
     SUBDOMAIN: "a DNS name in lower case, such as mail.example.com",
     CERTIFICATE_NAME: "a DNS name in lower case, such as mail.example.com or *.example.com",
     PORT_NAME: "lower-case letters and digits with single hyphens, beginning with a letter",
@@ -81,6 +83,7 @@ Cidr = Annotated[str, Field(max_length=50)]
 Url = Annotated[str, Field(max_length=512, pattern=URL)]
 Tag = Annotated[str, Field(max_length=255, pattern=TAG)]
 LabelValue = Annotated[str, Field(max_length=63, pattern=LABEL_VALUE)]
+Mailbox = Annotated[str, Field(min_length=3, max_length=254, pattern=MAILBOX)]
 Labels = Annotated[dict[str, LabelValue], Field(max_length=32)]
 Annotations = Annotated[dict[str, Annotated[str, Field(max_length=4096)]], Field(max_length=32)]
 CountOrPercent = Annotated[
@@ -180,8 +183,31 @@ class Cakemail(Block):
     ) = None
     tags: Annotated[tuple[Tag, ...], Field(max_length=20)] = ()
     tracking: Tracking = Tracking()
+    inline_images: Literal["Attach", "Refuse"] = "Attach"
+    allow_second_sending: bool = False
+    connect_timeout_seconds: Annotated[int, Field(ge=1, le=60)] = 5
+    read_timeout_seconds: Annotated[int, Field(ge=1, le=300)] = 30
     max_concurrent_requests: Annotated[int, Field(ge=1, le=2000)] = 100
     ca_config_map_ref: ConfigMapRef | None = None
+
+
+class Lockout(Block):
+    """When wrong logins lock a client out: distinct ones count, per pod."""
+
+    per_login: Annotated[int, Field(ge=1, le=1000)] = 5
+    per_client: Annotated[int, Field(ge=1, le=1000)] = 50
+    window_seconds: Annotated[int, Field(ge=60, le=86_400)] = 600
+    lock_seconds: Annotated[int, Field(ge=60, le=86_400)] = 900
+
+
+class Authentication(Block):
+    """How clients log in."""
+
+    mechanisms: Annotated[
+        tuple[Literal["PLAIN", "LOGIN"], ...], Field(min_length=1, max_length=2)
+    ] = ("PLAIN", "LOGIN")
+    max_cache_seconds: Annotated[int, Field(ge=0, le=432_000)] | None = None
+    lockout: Lockout = Lockout()
 
 
 class Limits(Block):
@@ -190,6 +216,8 @@ class Limits(Block):
     max_message_bytes: Annotated[int, Field(ge=65_536, le=104_857_600)] = 26_214_400
     max_recipients: Annotated[int, Field(ge=1, le=1000)] = 100
     max_connections: Annotated[int, Field(ge=1, le=100_000)] = 1000
+    max_connections_per_client: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    max_connections_per_login: Annotated[int, Field(ge=1, le=100_000)] | None = None
     messages_per_connection: Annotated[int, Field(ge=1, le=100_000)] = 1000
     emails_per_minute_per_client: Annotated[int, Field(ge=0, le=1_000_000)] = 100
     idle_timeout_seconds: Annotated[int, Field(ge=10, le=3600)] = 300
@@ -338,6 +366,7 @@ class Logging(Block):
     """What the gateway writes to its output."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "console"] = "json"
     client_address: Literal["Full", "Network", "None"] = "Full"
 
 
@@ -350,12 +379,14 @@ class Spec(Block):
     replicas: Annotated[int, Field(ge=0, le=200)] = 2
     hostname: Name | None = None
     line_endings: Literal["Normalize", "Strict"] = "Normalize"
+    postmaster: Mailbox | None = None
     listeners: Annotated[tuple[Listener, ...], Field(min_length=1, max_length=8)] = (
         Listener(name="submission", port=587, tls="StartTLS"),
         Listener(name="submissions", port=465, tls="Implicit"),
     )
     tls: Tls
     cakemail: Cakemail = Cakemail()
+    authentication: Authentication = Authentication()
     limits: Limits = Limits()
     autoscaling: Autoscaling | None = None
     disruption: Disruption = Disruption()

@@ -32,10 +32,16 @@ _OUTSIDE: dict[str, Any] = {
     "listeners": {"__all__": {"node_port"}},
     "tls": {"validity_days", "renew_before_days", "key_algorithm"},
     # The live configuration.
-    "cakemail": {"list_id", "email_type", "default_sender_id", "tags", "tracking"},
+    "postmaster": True,
+    "authentication": True,
+    "cakemail": {
+        "list_id", "email_type", "default_sender_id", "tags", "tracking", "inline_images",
+        "allow_second_sending",
+    },
     "limits": {
-        "max_message_bytes", "max_recipients", "max_connections", "messages_per_connection",
-        "emails_per_minute_per_client", "idle_timeout_seconds",
+        "max_message_bytes", "max_recipients", "max_connections", "max_connections_per_client",
+        "max_connections_per_login", "messages_per_connection", "emails_per_minute_per_client",
+        "idle_timeout_seconds",
     },
     "logging": {"level"},
 }  # fmt: skip

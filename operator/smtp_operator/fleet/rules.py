@@ -156,6 +156,20 @@ def _grace(spec: Spec) -> Paths:
         yield "spec.drain.gracePeriodSeconds"
 
 
+@rule("maxConnectionsPerClient exceeds maxConnections")
+def _connections_per_client(spec: Spec) -> Paths:
+    limits = spec.limits
+    if (limits.max_connections_per_client or 0) > limits.max_connections:
+        yield "spec.limits.maxConnectionsPerClient"
+
+
+@rule("maxConnectionsPerLogin exceeds maxConnections")
+def _connections_per_login(spec: Spec) -> Paths:
+    limits = spec.limits
+    if (limits.max_connections_per_login or 0) > limits.max_connections:
+        yield "spec.limits.maxConnectionsPerLogin"
+
+
 @rule("minReplicas exceeds maxReplicas")
 def _replicas(spec: Spec) -> Paths:
     scaling = spec.autoscaling

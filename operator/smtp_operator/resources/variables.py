@@ -2,6 +2,8 @@
 
 What may change while pods run is in ``live.py``; a change of anything here restarts them. Every
 name is one of the gateway's settings; ``tests/test_contract.py`` holds the two programs together.
+A setting that gets a field later is stated only where it differs from the gateway's default: a new
+line here would restart every fleet.
 """
 
 from __future__ import annotations
@@ -31,9 +33,14 @@ def start(gateway: Gateway) -> dict[str, str]:
         "SMTP_LINE_ENDINGS": spec.line_endings.lower(),
         "SMTP_LIVE_PATH": f"{LIVE_FOLDER}/{LIVE_FILE}",
         "HTTP_PORT": str(HEALTH_PORT),
+        "LOG_FORMAT": _unless("json", spec.logging.format),
         "LOG_CLIENT_ADDRESS": spec.logging.client_address.lower(),
     }
     return {name: value for name, value in sorted(values.items()) if value != ""}
+
+
+def _unless(usual: str, value: str) -> str:
+    return "" if value == usual else value
 
 
 def _listeners(listeners: Iterable[Listener]) -> dict[str, str]:
@@ -54,7 +61,7 @@ def _tls(spec: Spec) -> dict[str, str]:
         "TLS_CERT_PATH": f"{TLS_FOLDER}/tls.crt",
         "TLS_KEY_PATH": f"{TLS_FOLDER}/tls.key",
         # 1.2 is the gateway's own floor (RFC 8996).
-        "TLS_MIN_VERSION": "" if spec.tls.min_version == "1.2" else spec.tls.min_version,
+        "TLS_MIN_VERSION": _unless("1.2", spec.tls.min_version),
     }
 
 
@@ -65,6 +72,8 @@ def _api(spec: Spec) -> dict[str, str]:
         "CAKEMAIL_API_URL": cakemail.api_url,
         "CAKEMAIL_AUTH_URL": cakemail.auth_url or "",
         "CAKEMAIL_MAX_CALLS": str(cakemail.max_concurrent_requests),
+        "CAKEMAIL_CONNECT_TIMEOUT": _unless("5", str(cakemail.connect_timeout_seconds)),
+        "CAKEMAIL_READ_TIMEOUT": _unless("30", str(cakemail.read_timeout_seconds)),
         "CAKEMAIL_CA_PATH": f"{CA_FOLDER}/{ref.key}" if ref else "",
     }
 

@@ -38,6 +38,10 @@ OUTSIDE: list[dict[str, Any]] = [
     {"cakemail": {"tags": ["a"], "tracking": {"opens": True}, "listId": 4}},
     {"limits": {"maxRecipients": 5, "maxConnections": 9, "idleTimeoutSeconds": 60}},
     {"logging": {"level": "debug"}},
+    {"postmaster": "postmaster@example.com"},
+    {"authentication": {"mechanisms": ["LOGIN"], "maxCacheSeconds": 0, "lockout": {"perLogin": 3}}},
+    {"cakemail": {"inlineImages": "Refuse", "allowSecondSending": True}},
+    {"limits": {"maxConnectionsPerClient": 5, "maxConnectionsPerLogin": 5}},
 ]
 
 
@@ -54,6 +58,9 @@ INSIDE: list[dict[str, Any]] = [
     {"tls": {"selfSigned": {}, "minVersion": "1.3"}},
     {"limits": {"submissionDeadlineSeconds": 20}},
     {"logging": {"clientAddress": "None"}},
+    {"logging": {"format": "console"}},
+    {"cakemail": {"connectTimeoutSeconds": 3}},
+    {"cakemail": {"readTimeoutSeconds": 20}},
     {"drain": {"delaySeconds": 1}},
     {"resources": {"limits": {"memory": "2Gi"}}},
     {"service": {"proxyProtocol": {"enabled": True, "trustedCIDRs": ["10.0.0.0/8"]}}},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 from dotenv import dotenv_values
@@ -47,6 +48,42 @@ def test_the_file_holds_all_that_changes_without_a_restart() -> None:
         "SMTP_MAX_RECIPIENTS=5",
         "SMTP_MESSAGES_PER_CONNECTION=10",
     ]
+
+
+YOUNGER: list[tuple[dict[str, Any], list[str]]] = [
+    ({"postmaster": "p@example.com"}, ["SMTP_POSTMASTER=p@example.com"]),
+    ({"authentication": {"mechanisms": ["LOGIN"]}}, ["SMTP_AUTH_MECHANISMS=LOGIN"]),
+    ({"authentication": {"mechanisms": ["LOGIN", "PLAIN"]}}, []),
+    ({"authentication": {"maxCacheSeconds": 0}}, ["CAKEMAIL_LOGIN_CACHE=0"]),
+    ({"authentication": {"lockout": {"perLogin": 5, "perClient": 50}}}, []),
+    (
+        {"authentication": {"lockout": {"perLogin": 3, "perClient": 20}}},
+        ["SMTP_LOCKOUT_PER_ADDRESS=20", "SMTP_LOCKOUT_PER_LOGIN=3"],
+    ),
+    (
+        {"authentication": {"lockout": {"windowSeconds": 60, "lockSeconds": 61}}},
+        ["SMTP_LOCKOUT_SECONDS=61", "SMTP_LOCKOUT_WINDOW=60"],
+    ),
+    ({"cakemail": {"inlineImages": "Attach", "allowSecondSending": False}}, []),
+    (
+        {"cakemail": {"inlineImages": "Refuse", "allowSecondSending": True}},
+        ["CAKEMAIL_ALLOW_SECOND_SENDING=true", "CAKEMAIL_INLINE_IMAGES=refuse"],
+    ),
+    (
+        {"limits": {"maxConnectionsPerClient": 5, "maxConnectionsPerLogin": 6}},
+        ["SMTP_CONNECTIONS_PER_ADDRESS=5", "SMTP_CONNECTIONS_PER_LOGIN=6"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("spec", "lines"), YOUNGER, ids=[str(spec) for spec, _ in YOUNGER])
+def test_younger_settings_are_there_only_where_they_say_something(
+    spec: dict[str, Any], lines: list[str]
+) -> None:
+    """A gateway of an older image refuses a file with a name that it does not know."""
+    usual = set(text(a_gateway().spec).splitlines())
+    assert sorted(set(text(a_gateway(**spec).spec).splitlines()) - usual) == lines
+    assert usual <= set(text(a_gateway(**spec).spec).splitlines())
 
 
 def test_what_is_not_stated_is_left_out() -> None:

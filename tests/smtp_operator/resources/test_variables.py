@@ -69,6 +69,22 @@ def test_proxies_are_trusted_only_when_switched_on() -> None:
     assert start(on)["SMTP_PROXY_PEERS"] == "10.0.0.0/8,192.0.2.0/24"
 
 
+def test_younger_settings_are_stated_where_they_differ_from_the_gateway_s_own() -> None:
+    """A line for a default would restart every fleet that there was before."""
+    usual = {"connectTimeoutSeconds": 5, "readTimeoutSeconds": 30}
+    plain = a_gateway(cakemail=usual, logging={"format": "json"})
+    other = a_gateway(
+        cakemail={"connectTimeoutSeconds": 3, "readTimeoutSeconds": 20},
+        logging={"format": "console"},
+    )
+    assert start(plain) == start(a_gateway())
+    assert start(other) == start(a_gateway()) | {
+        "CAKEMAIL_CONNECT_TIMEOUT": "3",
+        "CAKEMAIL_READ_TIMEOUT": "20",
+        "LOG_FORMAT": "console",
+    }
+
+
 def test_the_greeting_is_the_certificate_s_name() -> None:
     """Unless a hostname is stated."""
     tls = {"selfSigned": {}, "dnsNames": ["*.example.com", "smtp.example.com"]}
