@@ -38,6 +38,7 @@ class Counts:
         sent: writes and Events, by the operator.
         looks: how often it looked at a gateway.
         gateways: how many it has looked at.
+        leading: whether it holds the Lease.
         detail: what ``writes`` and ``sent`` are made of.
     """
 
@@ -46,6 +47,7 @@ class Counts:
     sent: int
     looks: int
     gateways: int
+    leading: bool
     detail: Counter[str]
 
 
@@ -77,6 +79,7 @@ class Program:
             sent=sent,
             looks=_total(own, "smtp_operator_reconcile"),
             gateways=_total(own, "smtp_operator_gateways"),
+            leading=_total(own, "smtp_operator_leader") == 1,
             detail=detail + Counter({"operator apply": written, "operator Events": sent - written}),
         )
 
