@@ -23,6 +23,7 @@ import aiohttp
 from aiohttp import web
 from kubernetes.aio import client, config
 
+from smtp_operator.cluster.connection import abandon
 from tests.support.kubernetes import Kubernetes
 
 HOP_BY_HOP = frozenset({"connection", "transfer-encoding", "content-length", "host",
@@ -196,6 +197,7 @@ class FaultyApi:
     written: list[Written] = field(default_factory=list)
     streams: list[Stream] = field(default_factory=list)
     _troubles: list[Trouble] = field(default_factory=list)
+    _asking: set[asyncio.Task[aiohttp.ClientResponse]] = field(default_factory=set)
 
     @contextmanager
     def trouble(
@@ -222,12 +224,39 @@ class FaultyApi:
         if request.method != "GET":
             self.written.append(Written(request.method, request.path, status))
 
-    def ask(self, request: web.Request, body: bytes) -> Any:
-        """The same question to the real API server."""
+    @asynccontextmanager
+    async def ask(self, request: web.Request, body: bytes) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The same question to the real API server.
+
+        It goes on when who asked has left: asyncio forgets the socket of a connection that is
+        cancelled in the moment before its TLS handshake begins.
+        """
         headers = kept(request.headers)
         headers.pop("authorization", None)
+        asking = asyncio.create_task(  # noqa: TID251  # owned by `_asking`, which `rest` awaits
+            self._asked(request, headers, body)
+        )
+        self._asking.add(asking)
+        asking.add_done_callback(self._asking.discard)
+        try:
+            answer = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(_left)
+            raise
+        try:
+            yield answer
+        finally:
+            abandon(answer)
+
+    async def _asked(
+        self, request: web.Request, headers: Mapping[str, str], body: bytes
+    ) -> aiohttp.ClientResponse:
         url = self.server + request.raw_path
-        return self.session.request(request.method, url, headers=headers, data=body or None)
+        return await self.session.request(request.method, url, headers=headers, data=body or None)
+
+    async def rest(self) -> None:
+        """Wait for the answers to what is still asked."""
+        await asyncio.gather(*self._asking, return_exceptions=True)
 
     async def follow(
         self, exchange: Exchange, spoil: Callable[[Stream], None] = lambda _: None
@@ -269,6 +298,12 @@ class FaultyApi:
     def _let_in(self, request: web.Request) -> bool:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
         return self.tokens is None or token in self.tokens
+
+
+def _left(asking: asyncio.Task[aiohttp.ClientResponse]) -> None:
+    """Nobody reads this answer."""
+    if not asking.cancelled() and asking.exception() is None:
+        abandon(asking.result())
 
 
 def kept(headers: Any) -> dict[str, str]:
@@ -314,4 +349,5 @@ async def faulty_api(kubernetes: Kubernetes, seed: int = 1) -> AsyncIterator[Fau
         yield api
     finally:
         await runner.cleanup()
+        await api.rest()
         await session.close()

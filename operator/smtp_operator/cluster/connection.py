@@ -184,7 +184,7 @@ class Connection:
             raise ClusterUnavailable(f"WATCH {path}: {type(error).__name__}") from error
         finally:
             if answer is not None:
-                answer.close()
+                abandon(answer)
 
     async def close(self) -> None:
         """End the pool."""
@@ -211,6 +211,17 @@ class Connection:
         )
         response: aiohttp.ClientResponse = answer.response
         return response
+
+
+def abandon(answer: aiohttp.ClientResponse) -> None:
+    """Leave an answer that has no end.
+
+    A server that goes on sending does not answer TLS's farewell: until that has timed out the
+    socket would stay open, and the end of the pool does not wait for it.
+    """
+    if answer.connection is not None and answer.connection.transport is not None:
+        answer.connection.transport.abort()
+    answer.close()
 
 
 async def _lines(content: aiohttp.StreamReader) -> AsyncIterator[bytes]:
