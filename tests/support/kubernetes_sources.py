@@ -56,7 +56,11 @@ class Local(Kubernetes):
     def __init__(self, wanted: Collection[str]) -> None:
         self.local: Cluster = Cluster(f"tests-{secrets.token_hex(4)}", progress=print)
         nodes = 2 if "multinode" in wanted else 1
-        self.local.up(nodes)
+        try:
+            self.local.up(nodes)
+        except ClusterError:
+            self.local.down()
+            raise
         offered = {"api", "controllers", "pods", "images", "webhooks", "extmetrics", "nodes"}
         offered |= {"multinode"} if nodes > 1 else set()
         for capability, addon in self._addon_of.items():
