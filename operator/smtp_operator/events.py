@@ -171,7 +171,7 @@ async def feed(
         began = now()
         try:
             await _run(registry, settings, stop, on_spawned)
-        except Exception as failure:
+        except Exception as failure:  # whatever kopf may end with; it is told, or raised at last
             if now() - began > SOUND_SECONDS:
                 left = iter(restarts_seconds)
             pause = next(left, None)

@@ -280,7 +280,7 @@ class Mailbox:
         try:
             await client.starttls(server_hostname=self.server_name, tls_context=self.trust)
             await client.login(USERNAME, PASSWORD)
-        except BaseException:
+        except BaseException:  # a cancelled client leaves no socket either
             client.close()
             raise
         return client

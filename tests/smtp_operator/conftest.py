@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
-from tests.support.faulty_api_world import Picture, undisturbed
+from smtp_operator.cluster.connection import Patience
+from tests.support.faulty_api_world import Picture, World, undisturbed, world_of
 from tests.support.gateways import Gateways
 from tests.support.kubernetes import Kubernetes
 
@@ -29,3 +30,24 @@ def undisturbed_picture(
     assert gateways is not None
     with kubernetes.namespace() as namespace:
         return asyncio.run(undisturbed(kubernetes, namespace, unused_tcp_port_factory))
+
+
+@pytest.fixture
+def patience() -> Patience:
+    """How long the operator of ``world`` waits; modules have their own."""
+    return Patience()
+
+
+@pytest.fixture
+async def world(
+    kubernetes: Kubernetes,
+    gateways: Gateways,
+    namespace: str,
+    unused_tcp_port_factory: Callable[[], int],
+    patience: Patience,
+) -> AsyncIterator[World]:
+    """An operator behind a faulty API server, and a namespace without a fleet."""
+    assert gateways is not None
+    ports = unused_tcp_port_factory
+    async with world_of(kubernetes, namespace, ports, patience=patience) as made:
+        yield made

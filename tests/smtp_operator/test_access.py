@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 from aiohttp import web
-from kubernetes.aio.client import Configuration
 
 from smtp_operator.cluster.api import Lease
 from smtp_operator.cluster.client import ApiCluster
@@ -24,6 +23,7 @@ from smtp_operator.cluster.kinds import CHILD_KINDS, GATEWAY, KINDS
 from smtp_operator.cluster.leases import LeaseObject
 from smtp_operator.cluster.watches import Watch
 from smtp_operator.settings import Settings
+from tests.support.answering import answering
 from tests.support.fleet_world import GivenClock, quiet_log
 
 ACCESS = Path(__file__).parents[2] / "manifests" / "kustomize" / "base" / "access.yaml"
@@ -101,15 +101,8 @@ def rights_of(request: web.Request) -> Iterator[Right]:
 async def server() -> AsyncIterator[tuple[Recorder, Connection]]:
     """A recorder on a free port, and a connection to it."""
     recorder = Recorder()
-    app = web.Application()
-    app.router.add_route("*", "/{rest:.*}", recorder.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    connection = Connection(Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}"))
-    yield recorder, connection
-    await connection.close()
-    await runner.cleanup()
+    async with answering(recorder.answer) as connection:
+        yield recorder, connection
 
 
 async def free() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -27,7 +27,6 @@ from tests.support.faulty_api_faults import (
     unanswered,
 )
 from tests.support.faulty_api_world import EDIT, Picture, World, world_of
-from tests.support.gateways import Gateways
 from tests.support.kubernetes import Kubernetes
 
 pytestmark = pytest.mark.needs("api", "controllers")
@@ -37,17 +36,9 @@ IMPATIENT = Patience(read=5.0, write=1.0)
 
 
 @pytest.fixture
-async def world(
-    kubernetes: Kubernetes,
-    gateways: Gateways,
-    namespace: str,
-    unused_tcp_port_factory: Callable[[], int],
-) -> AsyncIterator[World]:
-    """An operator, and a namespace without a fleet."""
-    assert gateways is not None
-    ports = unused_tcp_port_factory
-    async with world_of(kubernetes, namespace, ports, patience=IMPATIENT) as made:
-        yield made
+def patience() -> Patience:
+    """What is slow is soon too slow."""
+    return IMPATIENT
 
 
 OFTEN = 4

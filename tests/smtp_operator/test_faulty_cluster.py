@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -18,19 +18,6 @@ pytestmark = pytest.mark.needs("api", "controllers")
 LEASE = "smtp-operator"
 DEPLOYMENT, SERVICE = where("PATCH", path="/deployments/"), where("PATCH", path="/services/")
 PORTS = {"ports": [{"name": "theirs", "port": 9999}], "selector": {"their": "pods"}}
-
-
-@pytest.fixture
-async def world(
-    kubernetes: Kubernetes,
-    gateways: Gateways,
-    namespace: str,
-    unused_tcp_port_factory: Callable[[], int],
-) -> AsyncIterator[World]:
-    """An operator, and a namespace without a fleet."""
-    assert gateways is not None
-    async with world_of(kubernetes, namespace, unused_tcp_port_factory) as made:
-        yield made
 
 
 async def test_a_gateway_deleted_between_read_and_write_leaves_nothing(world: World) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 
 import pytest
 
@@ -19,25 +19,15 @@ from tests.support.faulty_api_faults import (
     refusing,
     silenced,
 )
-from tests.support.faulty_api_world import EDIT, Picture, World, world_of
-from tests.support.gateways import Gateways
-from tests.support.kubernetes import Kubernetes
+from tests.support.faulty_api_world import EDIT, Picture, World
 
 pytestmark = pytest.mark.needs("api", "controllers")
 
 
 @pytest.fixture
-async def world(
-    kubernetes: Kubernetes,
-    gateways: Gateways,
-    namespace: str,
-    unused_tcp_port_factory: Callable[[], int],
-) -> AsyncIterator[World]:
-    """An operator for which a stream is dead after 3 s of silence, not after 70."""
-    assert gateways is not None
-    patience = Patience(silence=3.0)
-    async with world_of(kubernetes, namespace, unused_tcp_port_factory, patience=patience) as made:
-        yield made
+def patience() -> Patience:
+    """A stream is dead after 3 s of silence, not after 70."""
+    return Patience(silence=3.0)
 
 
 async def a_gap(world: World) -> None:

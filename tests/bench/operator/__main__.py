@@ -26,6 +26,7 @@ from tests.cluster.cluster import Cluster
 CRD = Path(__file__).parents[3] / "crds" / "smtpgateways.yaml"
 PODS_PER_NODE = 60  # a fake node has 32 cores, a pod asks for half a core
 LIMIT_SECONDS = 3600.0
+SETTLE_SECONDS = 5  # statuses of the last edits, gathered for half a second, and their Events
 POLL_SECONDS = 0.5
 JITTER = 1.2  # the resync's upper factor
 
@@ -99,7 +100,7 @@ class Bench:
 
     async def _quiet_resync(self, program: Program) -> None:
         """Every fleet is looked at once more; nobody edits."""
-        await asyncio.sleep(5)  # statuses of the last edits
+        await asyncio.sleep(SETTLE_SECONDS)
         before, cpu, began = await self._counts(program), program.use(), time.monotonic()
         await self._looks(program, before, len(self._keys))
         await asyncio.sleep(max(0.0, self._resync * JITTER - (time.monotonic() - began)))

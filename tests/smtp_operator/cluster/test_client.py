@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from kubernetes.aio.client import Configuration
 
 from smtp_operator.cluster.client import ApiCluster, selector
 from smtp_operator.cluster.connection import Connection
 from smtp_operator.errors import ClusterUnavailable
+from tests.support.answering import answering
 
 PATH = "/api/v1/namespaces/mail/configmaps"
 BODY = {
@@ -41,15 +41,8 @@ class Server:
 async def server() -> AsyncIterator[tuple[Server, Connection]]:
     """On a free port, with a connection to it."""
     made = Server()
-    app = web.Application()
-    app.router.add_route("*", "/{rest:.*}", made.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    connection = Connection(Configuration(host=f"http://127.0.0.1:{runner.addresses[0][1]}"))
-    yield made, connection
-    await connection.close()
-    await runner.cleanup()
+    async with answering(made.answer) as connection:
+        yield made, connection
 
 
 async def free() -> None:

@@ -15,6 +15,7 @@ from smtp_operator.cluster.client import ApiCluster, selector
 from smtp_operator.cluster.connection import Connection
 from smtp_operator.cluster.watches import Watch
 from smtp_operator.errors import ClusterUnavailable, NotFound
+from tests.support.answering import answering
 from tests.support.fleet_world import GivenClock, quiet_log
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -48,18 +49,8 @@ class Api:
 async def served() -> AsyncIterator[tuple[Api, Connection]]:
     """A server on a free port, and a connection to it."""
     api = Api()
-    app = web.Application()
-    app.router.add_route("*", "/{rest:.*}", api.answer)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", 0).start()
-    port = runner.addresses[0][1]
-    connection = Connection(Configuration(host=f"http://127.0.0.1:{port}"))
-    yield api, connection
-    await connection.close()
-    api.hang.set()
-    api.scripts += [reply({})] * 9
-    await runner.cleanup()
+    async with answering(api.answer) as connection:
+        yield api, connection
 
 
 def reply(body: Any, status: int = 200, **headers: str) -> Handler:
