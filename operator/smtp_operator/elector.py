@@ -24,6 +24,7 @@ from smtp_operator.utils.clock import Clock
 LEASE_SECONDS = float(LEASE_DURATION)
 RENEW_DEADLINE_SECONDS = 10.0
 RETRY_SECONDS = 2.0
+RELEASE_SECONDS = 5.0  # of a process that ends
 
 
 class Step(Enum):
@@ -137,6 +138,8 @@ class Elector:
         self._log = log
         self._on_leading, self._on_lost = on_leading, on_lost
         self._led = False
+        self._busy = asyncio.Lock()  # one step at a time: each write names the version before it
+        self._released = False
 
     @property
     def leading(self) -> bool:
@@ -149,7 +152,11 @@ class Elector:
             await self._pause()
 
     async def turn(self) -> bool:
-        """One step; False once leadership was lost."""
+        """One step; False once leadership was lost or let go."""
+        async with self._busy:
+            return not self._released and await self._step()
+
+    async def _step(self) -> bool:
         step = self._election.step(self._clock.monotonic())
         if step is Step.WAIT:
             await self._look()
@@ -163,7 +170,19 @@ class Elector:
         return True
 
     async def release(self) -> None:
-        """Let go at once, so that a standby need not wait; a failure only costs time."""
+        """Let go at once, so that a standby need not wait; a failure only costs time.
+
+        A renewal under way is waited for: it makes the version that letting go has to name. No
+        further step is taken, or this process would take its own free Lease again.
+        """
+        self._released = True
+        try:
+            async with asyncio.timeout(RELEASE_SECONDS), self._busy:
+                await self._let_go()
+        except TimeoutError:
+            self._log.warning(Event.LEASE_REFUSED, detail="the API server does not answer")
+
+    async def _let_go(self) -> None:
         record = self._election.released_record(self._clock.utc())
         self._election.let_go()
         if record is None:

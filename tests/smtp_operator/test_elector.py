@@ -27,6 +27,9 @@ class FakeStore:
         self.lose_answers = False
         self.gone = False  # a write finds no Lease
         self.wake = asyncio.Event()
+        self.open = asyncio.Event()  # writes come through
+        self.open.set()
+        self.begun = 0  # writes
 
     async def read(self) -> Lease | None:
         """See ``LeaseStore``."""
@@ -36,6 +39,8 @@ class FakeStore:
 
     async def write(self, lease: Lease) -> Lease:
         """See ``LeaseStore``."""
+        self.begun += 1
+        await self.open.wait()
         if self.silent:
             raise ClusterUnavailable("no answer")
         if self.gone:
@@ -200,6 +205,32 @@ async def test_a_released_lease_is_taken_at_once() -> None:
     assert two.leads()
     assert store.lease is not None
     assert store.lease.holder == "two"
+
+
+async def test_a_release_during_a_renewal_frees_the_lease() -> None:
+    """The renewal makes another version; naming the one before it would be a conflict."""
+    store, _, one, _ = pair()
+    await one.elector.turn()
+    store.open.clear()
+    async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        group.create_task(one.elector.turn())
+        while store.begun < 2:  # noqa: ASYNC110  # turns of the loop, no time
+            await asyncio.sleep(0)
+        group.create_task(one.elector.release())
+        await asyncio.sleep(0)
+        store.open.set()
+    assert store.lease is not None
+    assert store.lease.holder == ""
+
+
+async def test_who_has_let_go_takes_no_further_step() -> None:
+    """Else a process that ends would take its own free Lease again."""
+    store, _, one, _ = pair()
+    await one.elector.turn()
+    await one.elector.release()
+    assert not await one.elector.turn()
+    assert store.lease is not None
+    assert store.lease.holder == ""
 
 
 async def test_who_does_not_hold_it_releases_nothing() -> None:
