@@ -101,7 +101,7 @@ class Workers:
 
     async def look(self, due: Due[Key]) -> None:
         """One run, and what comes next."""
-        URGENCY.set(due.priority)
+        URGENCY.set(due.urgency)
         fields = {
             "run": uuid.uuid4().hex[:12],
             "namespace": due.key.namespace,

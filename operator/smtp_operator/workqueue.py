@@ -3,7 +3,8 @@
 ``Agenda`` is the pure part: who is due, given the time. ``WorkQueue`` waits around it for the
 workers. A key is never handed out twice at once: what is added while it runs makes it due again
 when the run is done. ``TokenBucket`` holds all requests of the program to a rate, urgent ones
-first, so that an edit does not wait behind a thousand gateways that are read at start.
+first, so that an edit does not wait behind a thousand gateways that are read at start. A run that
+an edit of its own gateway waits for is as urgent as the edit.
 """
 
 from __future__ import annotations
@@ -41,8 +42,22 @@ class Priority(IntEnum):
         return self.name.lower()
 
 
-URGENCY: ContextVar[Priority] = ContextVar("urgency", default=Priority.EDIT)
+class Urgency:
+    """Of one run: its own priority, or that of what has come to wait for its end."""
+
+    def __init__(self, priority: Priority) -> None:
+        self.priority = priority
+
+    def rise(self, priority: Priority) -> None:
+        """Become as urgent as that, and never less urgent again."""
+        self.priority = min(self.priority, priority)
+
+
+URGENCY: ContextVar[Urgency] = ContextVar("urgency")
 """Of what runs now; the bucket asks."""
+
+EVER_URGENT = Urgency(Priority.EDIT)
+"""Of what runs outside of a look."""
 
 
 class Due(NamedTuple, Generic[K]):
@@ -51,6 +66,20 @@ class Due(NamedTuple, Generic[K]):
     key: K
     priority: Priority
     since: float
+    urgency: Urgency
+
+
+class _Run:
+    """A key that a worker has, and what was added meanwhile: its priority, and since when."""
+
+    def __init__(self, priority: Priority) -> None:
+        self.urgency = Urgency(priority)
+        self.added: tuple[Priority, float] | None = None
+
+    def add(self, priority: Priority, now: float) -> None:
+        self.urgency.rise(priority)
+        before = self.added
+        self.added = (priority, now) if before is None else (min(priority, before[0]), before[1])
 
 
 class Agenda(Generic[K]):
@@ -64,7 +93,7 @@ class Agenda(Generic[K]):
     def __init__(self, jitter: Callable[[], float] = lambda: 1.0) -> None:
         self._jitter = jitter
         self._waiting: dict[Priority, OrderedDict[K, float]] = {p: OrderedDict() for p in Priority}
-        self._running: dict[K, tuple[Priority, float] | None] = {}  # what was added meanwhile
+        self._running: dict[K, _Run] = {}
         self._later: dict[K, tuple[float, Priority]] = {}
         self._heap: list[tuple[float, int, K]] = []
         self._order = itertools.count()
@@ -73,10 +102,7 @@ class Agenda(Generic[K]):
     def add(self, key: K, priority: Priority, now: float) -> None:
         """Make a key due at once; a second add only raises its priority."""
         if key in self._running:
-            before = self._running[key]
-            self._running[key] = (
-                (priority, now) if before is None else (min(priority, before[0]), before[1])
-            )
+            self._running[key].add(priority, now)
             return
         for other, line in self._waiting.items():
             if key in line:
@@ -118,13 +144,13 @@ class Agenda(Generic[K]):
         for priority, line in self._waiting.items():
             if line and priority <= lowest:
                 key, since = line.popitem(last=False)
-                self._running[key] = None
-                return Due(key, priority, since)
+                run = self._running[key] = _Run(priority)
+                return Due(key, priority, since, run.urgency)
         return None
 
     def done(self, key: K, now: float) -> None:
         """The worker is through; what was added meanwhile is due now."""
-        added = self._running.pop(key)
+        added = self._running.pop(key).added
         if added is not None:
             self.add(key, added[0], now)
 
@@ -268,15 +294,15 @@ class TokenBucket:
         self._clock = clock
         self._rate, self._burst = rate, float(burst)
         self._tokens, self._filled_at = float(burst), clock.monotonic()
-        self._lines: dict[Priority, deque[asyncio.Future[None]]] = {p: deque() for p in Priority}
+        self._waiting: list[tuple[Urgency, asyncio.Future[None]]] = []
         self._timer: asyncio.TimerHandle | None = None
 
     async def take(self) -> None:
         """Wait for a token."""
-        if not any(self._lines.values()) and self._spend():
+        if not self._waiting and self._spend():
             return
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lines[URGENCY.get()].append(waiter)
+        self._waiting.append((URGENCY.get(EVER_URGENT), waiter))
         self.hand_out()
         await waiter
 
@@ -294,18 +320,14 @@ class TokenBucket:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        while (line := self._next_line()) is not None:
+        # Some task may have been cancelled while it waited.
+        self._waiting = [entry for entry in self._waiting if not entry[1].done()]
+        while self._waiting:
             if not self._spend():
                 wait = (1.0 - self._tokens) / self._rate
                 self._timer = asyncio.get_running_loop().call_later(wait, self.hand_out)
                 return
-            waiter = line.popleft()
-            waiter.set_result(None)
-
-    def _next_line(self) -> deque[asyncio.Future[None]] | None:
-        for line in self._lines.values():
-            while line and line[0].done():  # its task was cancelled while it waited
-                _ = line.popleft()
-            if line:
-                return line
-        return None
+            # Asked for only now: it may have risen meanwhile. The first of equals, as min has it.
+            entry = min(self._waiting, key=lambda entry: entry[0].priority)
+            self._waiting.remove(entry)
+            entry[1].set_result(None)

@@ -14,7 +14,7 @@ from smtp_operator.reconcile import After, Done
 from smtp_operator.telemetry import Log, Metrics
 from smtp_operator.utils.tasks import TaskOwner
 from smtp_operator.workers import Workers
-from smtp_operator.workqueue import URGENCY, Due, Priority, WorkQueue
+from smtp_operator.workqueue import URGENCY, Priority, WorkQueue
 from tests.support.fleet_world import KEY, GivenClock, quiet_log
 
 Answer = Callable[[], Done | After]
@@ -32,7 +32,7 @@ class Scripted:
 
     async def reconcile(self, key: Key, log: Log) -> Done | After:
         """See ``Looks``."""
-        self.urgencies.append(URGENCY.get())
+        self.urgencies.append(URGENCY.get().priority)
         self.begun.set()
         await self.may_end.wait()
         return self.answer()
@@ -165,4 +165,6 @@ async def test_a_due_key_is_a_tuple_with_its_priority() -> None:
     """The worker kept for edits must know what it took."""
     shop = Shop(Done)
     shop.queue.add(KEY, Priority.EDIT)
-    assert await shop.queue.take(lowest=Priority.EDIT) == Due(KEY, Priority.EDIT, 1000.0)
+    due = await shop.queue.take(lowest=Priority.EDIT)
+    assert due is not None
+    assert (due.key, due.priority, due.since) == (KEY, Priority.EDIT, 1000.0)

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from prometheus_client import CollectorRegistry
 
 from smtp_operator.telemetry import Metrics
-from smtp_operator.workqueue import URGENCY, Agenda, Priority, TokenBucket, WorkQueue
+from smtp_operator.workqueue import URGENCY, Agenda, Priority, TokenBucket, Urgency, WorkQueue
 from tests.support.fleet_world import GivenClock
 
 KEYS = st.sampled_from(["a", "b", "c", "d"])
@@ -214,7 +214,7 @@ async def test_the_bucket_gives_urgent_requests_the_next_token() -> None:
     order: list[str] = []
 
     async def request(name: str, urgency: Priority) -> None:
-        URGENCY.set(urgency)
+        URGENCY.set(Urgency(urgency))
         await bucket.take()
         order.append(name)
 
@@ -231,6 +231,34 @@ async def test_the_bucket_gives_urgent_requests_the_next_token() -> None:
             bucket.hand_out()
             await asyncio.sleep(0)
     assert order == ["edit", "new", "routine 1", "routine 2"]
+
+
+async def test_a_run_that_an_edit_waits_for_overtakes_the_others_in_the_bucket() -> None:
+    """Else the edit would wait as long as the least urgent request does."""
+    work, clock, _ = queue()
+    bucket = TokenBucket(clock, rate=10.0, burst=1)
+    await bucket.take()
+    order: list[str] = []
+
+    async def look(name: str) -> None:
+        work.add(name, Priority.ROUTINE)
+        due = await work.take()
+        assert due is not None
+        URGENCY.set(due.urgency)
+        await bucket.take()
+        order.append(name)
+
+    async with asyncio.TaskGroup() as group:
+        for name in ("first", "second", "edited"):
+            group.create_task(look(name))
+        await asyncio.sleep(0)
+        work.add("edited", Priority.EDIT)
+        work.add("edited", Priority.ROUTINE)
+        for _ in range(3):
+            clock.advance(0.1)
+            bucket.hand_out()
+            await asyncio.sleep(0)
+    assert order == ["edited", "first", "second"]
 
 
 async def test_the_bucket_holds_a_rate_after_its_burst() -> None:

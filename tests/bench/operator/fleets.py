@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from kubernetes.aio import client, config
 
@@ -57,6 +57,13 @@ async def connected(kubeconfig: Path) -> AsyncIterator[Connection]:
         yield connection
     finally:
         await connection.close()
+
+
+class Edit(NamedTuple):
+    """Seconds from sending a patch until it was answered, and until its effect was seen."""
+
+    answered: float
+    seen: float
 
 
 class Witness:
@@ -109,16 +116,17 @@ class Witness:
         if not waiter.done():
             waiter.set_result(time.monotonic())
 
-    async def edit(self, key: Key, recipients: int) -> float:
-        """Change a live limit; seconds until the child's change is seen."""
+    async def edit(self, key: Key, recipients: int) -> Edit:
+        """Change a live limit, and wait for the child's change."""
         waiter = self._edited[key] = asyncio.get_running_loop().create_future()
         began = time.monotonic()
         await self._connection.call(
             "PATCH", KINDS[GATEWAY].path(*key), content_type=MERGE,
             body={"spec": {"limits": {"maxRecipients": recipients}}},
         )  # fmt: skip
+        answered = time.monotonic()
         seen: float = await asyncio.wait_for(waiter, EDIT_SECONDS)
-        return seen - began
+        return Edit(answered - began, seen - began)
 
 
 async def create(connection: Connection, wanted: list[Key]) -> None:
