@@ -23,7 +23,7 @@ cluster:       ## have a local Kubernetes; prints its kubeconfig (root; the firs
 cluster-down:  ## end it and leave nothing
 	@.ci/run cluster-down
 
-cluster-demo:  ## operator, fleet and one mail on a Kubernetes of its own, gone afterwards (root)
+cluster-demo:  ## operator, fleet and one mail on a Kubernetes of its own (kind, or root), gone afterwards
 	@.ci/run cluster-demo
 
 demo:          ## sandbox, gateway and one mail on this machine (ONCE=1 ends by itself)

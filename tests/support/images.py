@@ -12,36 +12,39 @@ from pathlib import Path
 
 from tests.cluster import images, preflight
 from tests.cluster.commands import ClusterError, run
+from tests.support.kubernetes import Unavailable
 from tests.support.tools import ROOT, missing
 
 _BUILD_SECONDS = 900
 
 
 def archive_of(dockerfile: str, name: str, folder: Path) -> Path:
+    """As ``build``; where nothing can build images, the test ends."""
+    try:
+        return build(dockerfile, name, folder)
+    except Unavailable as reason:
+        missing(str(reason))
+
+
+def build(dockerfile: str, name: str, folder: Path) -> Path:
     """Build a Dockerfile of the project's root.
 
     Args:
         dockerfile: its name.
-        name: of the image, with ``localhost/`` before and a tag other than ``latest`` behind it.
+        name: of the image, with its registry before and a tag other than ``latest`` behind it.
         folder: where an archive may be written.
+
+    Raises:
+        Unavailable: this machine cannot build images.
     """
     if engine := _engine():
-        run(
-            engine,
-            "build",
-            "--file",
-            dockerfile,
-            "--tag",
-            name,
-            ".",
-            cwd=ROOT,
-            timeout=_BUILD_SECONDS,
-        )
+        words = ("build", "--file", dockerfile, "--tag", name, ".")
+        run(engine, *words, cwd=ROOT, timeout=_BUILD_SECONDS)
         archive = Path(tempfile.mkdtemp(dir=folder)) / "image.tar"
         run(engine, "save", "--output", archive, name, timeout=_BUILD_SECONDS)
         return archive
     if found := preflight.problems():
-        missing(f"no container engine answers, and {'; '.join(found.values())}")
+        raise Unavailable(f"no container engine answers, and {'; '.join(found.values())}")
     return images.build(ROOT, name, ROOT / dockerfile).archive
 
 

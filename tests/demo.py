@@ -1,11 +1,13 @@
-"""``python -m tests.cluster.demo``: from nothing to a mail through a managed fleet, and back.
+"""``python -m tests.demo``: from nothing to a mail through a managed fleet, and back.
 
-A cluster comes up, the images are built, the operator and a sandbox are installed, the sample is
-applied, and the README's example sends its mail to the Service.
+A cluster comes up from the first source that this machine has, the images are built, the operator
+and a sandbox are installed, the sample is applied, and the README's example sends its mail to the
+Service.
 """
 
 from __future__ import annotations
 
+import argparse
 import base64
 import json
 import subprocess
@@ -22,13 +24,15 @@ from typing import Any, TypeVar
 import yaml
 
 from cakemail_sandbox.demo import PASSWORD, TRACED, USER, dialogue, shown
-from tests.cluster import addons, images
-from tests.cluster.cluster import Cluster
 from tests.cluster.commands import ClusterError
+from tests.support.gateways import CRD_NAME
+from tests.support.images import build
+from tests.support.kubernetes import Address, Kubernetes, Unavailable
+from tests.support.kubernetes_sources import SOURCES, choose
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 BASE = ROOT / "manifests" / "kustomize" / "base"
 SANDBOX = ROOT / "manifests" / "kustomize" / "demo" / "sandbox.yaml"
 SAMPLE = ROOT / "manifests" / "samples" / "smtpgateway.yaml"
@@ -41,7 +45,17 @@ IMAGES = {
     "cakemail-smtp-gateway:0.1.0": "Dockerfile.gateway",
     "cakemail-sandbox:0.1.0": "gateway/cakemail_sandbox/Dockerfile",
 }
+NEEDED = frozenset({"pods", "images", "dns"})
+CHOICE = {"cluster_name": "cakemail-demo", "keep_cluster": False}
+CHOICE |= {"kind_image": None, "kind_bin": None}
 SEND_SECONDS = 60
+# The Service's name resolves in the cluster only; the certificate is checked against it all the
+# same. What leads there is an address of this machine.
+LED = """\
+import socket
+connect = socket.create_connection
+socket.create_connection = lambda _, *rest, **named: connect({address!r}, *rest, **named)
+"""
 
 
 def say(line: str = "") -> None:
@@ -59,9 +73,15 @@ def timed(what: str, action: Callable[[], T]) -> T:
 
 @dataclass(frozen=True)
 class Demo:
-    """The steps, on a cluster that is up."""
+    """The steps, on a cluster that is up.
 
-    cluster: Cluster
+    Attributes:
+        cluster: can do what ``NEEDED`` says.
+        folder: for images and certificates.
+    """
+
+    cluster: Kubernetes
+    folder: Path
 
     def load_images(self) -> None:
         """Build what has changed, and let pods use it."""
@@ -69,8 +89,7 @@ class Demo:
             timed(f"{name} from {dockerfile}", partial(self._load, name, dockerfile))
 
     def _load(self, name: str, dockerfile: str) -> None:
-        built = images.build(ROOT, f"docker.io/library/{name}", ROOT / dockerfile)
-        self.cluster.load_image(built)
+        self.cluster.load_image(build(dockerfile, f"docker.io/library/{name}", self.folder))
 
     def install(self) -> None:
         """CRDs, operator, sandbox."""
@@ -88,8 +107,7 @@ class Demo:
         sample = yaml.safe_load(SAMPLE.read_text(encoding="utf-8"))
         sample["metadata"]["namespace"] = NAMESPACE
         sample["spec"]["cakemail"] = {"apiUrl": f"http://cakemail-sandbox.{NAMESPACE}.svc"}
-        manifest = json.dumps(sample)
-        self.cluster.kubectl("apply", "--server-side", "--filename=-", stdin=manifest)
+        self.cluster.apply(sample)
         wait = ("wait", "--for=condition=Ready", GATEWAY, "--timeout=120s")
         self.cluster.kubectl(f"--namespace={NAMESPACE}", *wait, timeout=150)
 
@@ -98,25 +116,24 @@ class Demo:
         example = EXAMPLE.read_text(encoding="utf-8")
         example = example.replace("smtp.example.com", f"{NAME}.{NAMESPACE}.svc")
         example = example.replace("you@example.com", USER).replace("your-password", PASSWORD)
-        with tempfile.TemporaryDirectory() as folder:
-            authority = Path(folder) / "ca.crt"
-            authority.write_bytes(self._authority())
-            return dialogue(self._traced(example, authority))
+        authority = self.folder / "ca.crt"
+        authority.write_bytes(self._authority())
+        address = self.cluster.reach(f"service/{NAME}", 587, NAMESPACE)
+        return dialogue(self._traced(example, authority, address))
 
     def _authority(self) -> bytes:
-        secret = f"secret/{NAME}-tls"
-        found = json.loads(
-            self.cluster.kubectl(f"--namespace={NAMESPACE}", "get", secret, "--output=json")
-        )
-        return base64.b64decode(found["data"]["ca.crt"])
+        secret = self.cluster.get(f"secret/{NAME}-tls", NAMESPACE)
+        return base64.b64decode(secret["data"]["ca.crt"])
 
-    def _traced(self, example: str, authority: Path) -> str:
-        """In the cluster's network, where the Service's name resolves."""
-        command = self.cluster.command(
-            f"SSL_CERT_FILE={authority}", sys.executable, "-c", TRACED + example
-        )
+    def _traced(self, example: str, authority: Path, address: Address) -> str:
+        text = LED.format(address=(address.host, address.port)) + TRACED + example
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=SEND_SECONDS, check=False
+            [sys.executable, "-c", text],
+            env={"SSL_CERT_FILE": str(authority)},
+            capture_output=True,
+            text=True,
+            timeout=SEND_SECONDS,
+            check=False,
         )
         if done.returncode:
             raise ClusterError(f"the example did not send its mail:\n{done.stderr}")
@@ -124,11 +141,8 @@ class Demo:
 
     def arrived(self) -> dict[str, Any]:
         """The request that the sandbox got."""
-        service = "service/cakemail-sandbox"
-        ip = "--output=jsonpath={.spec.clusterIP}"
-        address = self.cluster.kubectl(f"--namespace={NAMESPACE}", "get", service, ip)
-        port = self.cluster.publish(address.strip(), 80)
-        url = f"http://127.0.0.1:{port}/sandbox/emails?count=1&wait=20"
+        address = self.cluster.reach("service/cakemail-sandbox", 80, NAMESPACE)
+        url = f"http://{address.host}:{address.port}/sandbox/emails?count=1&wait=20"
         with urllib.request.urlopen(url, timeout=30) as answer:
             mails: list[dict[str, Any]] = json.load(answer)
         if not mails:
@@ -138,6 +152,11 @@ class Demo:
     def table(self) -> str:
         """What a user sees of it."""
         return self.cluster.kubectl("get", "smtpgateways", "--all-namespaces")
+
+    def remove(self) -> None:
+        """What was installed, from a cluster that stays."""
+        self.cluster.kubectl("delete", "--ignore-not-found", f"namespace/{NAMESPACE}", timeout=300)
+        self.cluster.kubectl("delete", "--ignore-not-found", f"--kustomize={BASE}", timeout=300)
 
 
 def demonstrate(demo: Demo) -> None:
@@ -157,22 +176,46 @@ def demonstrate(demo: Demo) -> None:
     say(f"\n6. kubectl get smtpgateways --all-namespaces\n\n{demo.table()}")
 
 
-def main() -> int:
-    """Run the demo; 0 only if the mail arrived. The cluster is gone in any case."""
-    cluster = Cluster("demo", progress=lambda line: say(f"   {line}"))
-    begin = time.monotonic()
+def on(cluster: Kubernetes, folder: Path) -> None:
+    """The demo on a cluster that is up; a cluster that stays is left as it was.
+
+    Raises:
+        ClusterError: it did not go as it should.
+        Unavailable: this cluster is not one for the demo.
+    """
+    if lacking := NEEDED - cluster.capabilities:
+        raise Unavailable(f"the {cluster.source} cluster has no {', '.join(sorted(lacking))}")
+    if CRD_NAME in cluster.kubectl("get", "customresourcedefinitions", "--output=name"):
+        raise Unavailable("somebody has installed SmtpGateway there: that is left alone")
+    demo = Demo(cluster, folder)
     try:
-        say("1. A cluster in namespaces of this machine\n")
-        cluster.up(nodes=1)
-        if not addons.enable(cluster, "dns"):
-            return 1
-        demonstrate(Demo(cluster))
-    except (ClusterError, OSError) as failure:
-        say(f"\nThe demo failed: {failure}")
-        return 1
+        demonstrate(demo)
     finally:
-        cluster.down()
-        say(f"The cluster is gone; {time.monotonic() - begin:.0f} s altogether.")
+        if cluster.source == "given":
+            say("Removing what was installed.")
+            demo.remove()
+
+
+def main() -> int:
+    """Run the demo; 0 only if the mail arrived. A cluster of its own is gone in any case."""
+    parser = argparse.ArgumentParser(prog="python -m tests.demo", description=__doc__)
+    parser.add_argument("--cluster-source", choices=list(SOURCES), help="default: the first there")
+    named = parser.parse_args().cluster_source
+    begin = time.monotonic()
+    say("1. A cluster\n")
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        try:
+            cluster = choose(named, NEEDED, folder, CHOICE)
+            say(f"   from source: {cluster.source}")
+            try:
+                on(cluster, folder)
+            finally:
+                timed("the end of it", cluster.close)
+        except (ClusterError, Unavailable, OSError) as failure:
+            say(f"\nThe demo failed: {failure}")
+            return 1
+    say(f"All is gone; {time.monotonic() - begin:.0f} s altogether.")
     return 0
 
 
