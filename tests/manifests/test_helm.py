@@ -58,6 +58,7 @@ CASES: Mapping[str, Mapping[str, Any]] = {
         "priorityClassName": "system-cluster-critical",
         "podDisruptionBudget": {"enabled": False},
         "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
+        "alerts": {"enabled": True, "labels": {"release": "prometheus"}},
     },
     "others-make-roles": {"rbac": {"create": False}},
 }

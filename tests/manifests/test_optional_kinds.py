@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from smtp_operator.resources.monitor import API_VERSION
 from tests.cluster.commands import CommandFailed, run, wait_until
 from tests.cluster.programs import GoPrograms
 from tests.end_to_end.fleet import InstalledOperator, Mailbox, ManagedFleet, SandboxPod
 from tests.end_to_end.pods import mail
+from tests.support.installs import OPERATOR_CHART
 from tests.support.kubernetes import Kubernetes
 from tests.support.tools import missing
 
+OPERATORS_ALERTS = OPERATOR_CHART / "files" / "alerts.yaml"
 MONITORING = Path(__file__).parent / "monitoring_crds.yaml"
 NOTICED_SECONDS = 60  # the operator asks for these kinds every 30 s
 NAME = "smtp.example.com"
@@ -169,6 +173,13 @@ def test_monitors_are_made_when_their_kinds_come_and_missed_when_those_are_not_t
     assert endpoint == {"port": "http", "path": "/metrics", "interval": "15s"}
     (group,) = fleet.kubernetes.get("prometheusrule/mail", fleet.namespace)["spec"]["groups"]
     assert read_by_prometheus([rule["expr"] for rule in group["rules"]]) == 8
+    rules = yaml.safe_load(OPERATORS_ALERTS.read_text(encoding="utf-8"))
+    (group,) = rules["groups"]
+    assert read_by_prometheus([" ".join(rule["expr"].split()) for rule in group["rules"]]) == 9
+    metadata = {"namespace": fleet.namespace, "name": "smtp-operator"}
+    fleet.kubernetes.apply(
+        {"apiVersion": API_VERSION, "kind": "PrometheusRule", "metadata": metadata, "spec": rules}
+    )
 
     fleet.kubectl("delete", "servicemonitor/mail")
     wait_until("the monitor again", lambda: fleet.there("servicemonitor/mail"), 30)

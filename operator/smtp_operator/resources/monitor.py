@@ -135,5 +135,8 @@ def _rule(alert: Alert, key: Key, live: int) -> Object:
         "expr": alert.expr.format(pods=pods, live=live),
         "for": f"{alert.minutes}m",
         "labels": {"severity": alert.severity, "smtpgateway": key.name},
-        "annotations": {"summary": alert.summary},
+        "annotations": {
+            "summary": alert.summary,
+            "runbook": f"docs/runbooks.md#{alert.name.lower()}",
+        },
     }
