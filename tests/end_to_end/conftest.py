@@ -194,7 +194,11 @@ def sandbox_pod(kubernetes: Kubernetes, namespace: str) -> SandboxPod:
 
 
 @pytest.fixture
-def fleet(kubernetes: Kubernetes, namespace: str, operator: InstalledOperator) -> ManagedFleet:
-    """Nothing applied yet."""
+def fleet(
+    kubernetes: Kubernetes, namespace: str, operator: InstalledOperator
+) -> Iterator[ManagedFleet]:
+    """Nothing applied yet; whatever a test does, users' objects are theirs afterwards."""
     assert operator.pods()
-    return ManagedFleet(kubernetes, namespace)
+    made = ManagedFleet(kubernetes, namespace)
+    yield made
+    assert made.untouched()

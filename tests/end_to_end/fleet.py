@@ -187,6 +187,19 @@ class ManagedFleet:
             "resources": {"requests": {"cpu": "50m", "memory": "128Mi"}},
         }
 
+    def untouched(self) -> bool:
+        """Whether nobody but users has written anything but ``status`` in this namespace."""
+        found = self.kubectl("get", GATEWAYS, "--show-managed-fields", "--output=json")
+        metas = [item["metadata"] for item in json.loads(found)["items"]]
+        written = {
+            (entry["manager"], entry.get("subresource"))
+            for meta in metas
+            for entry in meta["managedFields"]
+            if entry["manager"].startswith("smtp-operator")
+        }
+        finalizers = [meta for meta in metas if "finalizers" in meta]
+        return not finalizers and written <= {("smtp-operator-status", "status")}
+
     def patch(self, spec: Mapping[str, Any]) -> None:
         """Edit some fields, as a user would."""
         change = json.dumps({"spec": spec})
