@@ -166,10 +166,10 @@ def _since(began: float) -> str:
 
 
 def _spread(edits: Sequence[Edit]) -> str:
-    seen = [edit.seen for edit in edits]
-    answered = _p99([edit.answered for edit in edits])
-    whole = f"p50 {statistics.median(seen):.2f} s, p99 {_p99(seen):.2f} s, most {max(seen):.2f} s"
-    return f"{whole} (the patch itself answered: p99 {answered:.2f} s)"
+    acted = [edit.seen - edit.answered for edit in edits]
+    whole = _p99([edit.seen for edit in edits])
+    rest = f"most {max(acted):.2f} s (with the patch itself: p99 {whole:.2f} s)"
+    return f"p50 {statistics.median(acted):.2f} s, p99 {_p99(acted):.2f} s, {rest}"
 
 
 def _p99(seconds: Sequence[float]) -> float:
