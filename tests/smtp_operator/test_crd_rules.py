@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from smtp_operator.fleet.spec import read_spec
-from tests.support.gateways import Cause, Gateways
+from tests.support.gateways import Gateways
 from tests.support.kubernetes import Kubernetes
 from tests.support.smtpgateway import MINIMAL, Example, documents, examples, gateway, samples
 
@@ -53,9 +53,8 @@ def test_two_listeners_of_one_name_are_refused(gateways: Gateways) -> None:
 
     (cause,) = gateways.try_out(gateway("mail", {**MINIMAL, "listeners": listeners})).causes
 
-    assert cause == Cause(
-        "FieldValueDuplicate", "spec.listeners[1]", 'Duplicate value: {"name":"smtp"}'
-    )
+    assert (cause.reason, cause.field) == ("FieldValueDuplicate", "spec.listeners[1]")
+    assert cause.message.endswith('{"name":"smtp"}')  # older servers name a type of Go before it
 
 
 def test_an_unknown_field_is_refused_by_its_name(gateways: Gateways) -> None:
