@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.cluster.commands import ClusterError, run
-from tests.cluster.settings import cache_folder
+from tests.cluster.settings import cache_folder, variable
 
 _HERE = Path(__file__).parent
 _BUILD_LIMIT = 1800.0
@@ -38,6 +38,8 @@ class GoPrograms:
     """Module whose version the programs show as theirs."""
     version_variables: Mapping[str, str] = field(default_factory=dict)
     """Linker variables; {version}, {major} and {minor} are filled in."""
+    modfile: str = "go.mod"
+    """Which of the folder's lists of modules it is built from."""
 
     @property
     def name(self) -> str:
@@ -49,13 +51,15 @@ class GoPrograms:
         return self._version(self.version_of)
 
     def _version(self, module: str) -> str:
+        modules = self.folder / self.modfile
+        if not modules.exists():
+            there = sorted(path.name for path in self.folder.glob("go*.mod"))
+            raise ClusterError(f"there is no {modules}; there are: {', '.join(there)}")
         found = re.search(
-            rf"^\s*(?:require )?{re.escape(module)} (v\S+)",
-            (self.folder / "go.mod").read_text(),
-            re.MULTILINE,
+            rf"^\s*(?:require )?{re.escape(module)} (v\S+)", modules.read_text(), re.MULTILINE
         )
         if not found:
-            raise ClusterError(f"{self.folder}/go.mod requires no {module}")
+            raise ClusterError(f"{modules} requires no {module}")
         return found[1]
 
     def _build_flags(self) -> list[str]:
@@ -72,15 +76,15 @@ class GoPrograms:
         return [
             "-trimpath",
             "-buildvcs=false",
+            f"-modfile={self.modfile}",
             "-tags=netgo,osusergo,grpcnotrace,notest",
             f"-ldflags={' '.join(stamp)}",
         ]
 
     def _key(self) -> str:
         digest = hashlib.sha256(run("go", "env", "GOVERSION").encode())
-        sources = sorted(
-            path for path in self.folder.rglob("*") if path.suffix in {".go", ".mod", ".sum"}
-        )
+        modules = [self.folder / self.modfile, (self.folder / self.modfile).with_suffix(".sum")]
+        sources = sorted([*self.folder.rglob("*.go"), *modules])
         for path in sources:
             digest.update(f"{path.relative_to(self.folder)}\0".encode() + path.read_bytes())
         digest.update(
@@ -152,8 +156,16 @@ _KUBERNETES_STAMP = {
     }.items()
 }
 
+
+def _kubernetes_modules() -> str:
+    """The newest Kubernetes, or the minor that the environment names."""
+    minor = variable("LOCALCLUSTER_KUBERNETES")
+    return f"go-{minor}.mod" if minor else "go.mod"
+
+
 KUBERNETES = GoPrograms(
     folder=_HERE / "kube",
+    modfile=_kubernetes_modules(),
     packages={"kubeone": ".", "pause": "./pause"},
     links={
         "kubeone": (
