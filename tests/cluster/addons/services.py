@@ -7,7 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.cluster.programs import KUBERNETES
 from tests.cluster.settings import HOST_ADDRESS
+
+# Where a webhook or an added API is: servers up to 1.33 ask Endpoints, that of 1.36 asks slices.
+SLICES_SINCE = 36
 
 
 def outside_service(
@@ -19,7 +23,7 @@ def outside_service(
     protocols: tuple[str, ...] = ("TCP",),
     cluster_address: str | None = None,
 ) -> list[dict[str, Any]]:
-    """A Service without a selector, and the EndpointSlice that a controller would have made."""
+    """A Service without a selector, and the endpoints that a controller would have made."""
     names = {protocol: f"{name}-{protocol.lower()}" for protocol in protocols}
     service: dict[str, Any] = {
         "apiVersion": "v1",
@@ -34,7 +38,24 @@ def outside_service(
     }
     if cluster_address:
         service["spec"]["clusterIP"] = cluster_address
-    endpoints = {
+    ports = [
+        {"name": names[protocol], "protocol": protocol, "port": target} for protocol in protocols
+    ]
+    return [service, _endpoints(namespace, name, address, ports)]
+
+
+def _endpoints(
+    namespace: str, name: str, address: str, ports: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Where the Service leads, in the kind that the API server itself asks."""
+    if _minor() < SLICES_SINCE:
+        return {
+            "apiVersion": "v1",
+            "kind": "Endpoints",  # a controller mirrors it into a slice, for everybody else
+            "metadata": {"namespace": namespace, "name": name},
+            "subsets": [{"addresses": [{"ip": address}], "ports": ports}],
+        }
+    return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
         "metadata": {
@@ -44,9 +65,9 @@ def outside_service(
         },
         "addressType": "IPv4",
         "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
-        "ports": [
-            {"name": names[protocol], "protocol": protocol, "port": target}
-            for protocol in protocols
-        ],
+        "ports": ports,
     }
-    return [service, endpoints]
+
+
+def _minor() -> int:
+    return int(KUBERNETES.version().split(".")[1])
