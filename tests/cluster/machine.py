@@ -244,7 +244,7 @@ def _namespace_ids(process: int | str) -> Sequence[int]:
     """The ids of a process in each namespace from ours inwards."""
     try:
         status = Path(f"/proc/{process}/status").read_text()
-    except FileNotFoundError:
-        return ()
+    except (FileNotFoundError, ProcessLookupError):
+        return ()  # it has ended; between opening and reading the kernel says "no such process"
     line = next(line for line in status.splitlines() if line.startswith("NSpid:"))
     return [int(word) for word in line.split()[1:]]
