@@ -46,8 +46,12 @@ IMAGES = {
     "cakemail-sandbox:0.1.0": "gateway/cakemail_sandbox/Dockerfile",
 }
 NEEDED = frozenset({"pods", "images", "dns"})
-CHOICE = {"cluster_name": "cakemail-demo", "keep_cluster": False}
-CHOICE |= {"kind_image": None, "kind_bin": None}
+CHOICE = {
+    "cluster_name": "cakemail-demo",
+    "keep_cluster": False,
+    "kind_image": None,
+    "kind_bin": None,
+}
 SEND_SECONDS = 60
 # The Service's name resolves in the cluster only; the certificate is checked against it all the
 # same. What leads there is an address of this machine.
