@@ -11,6 +11,7 @@ from cryptography import x509
 
 from tests.cluster.addons import dns, fake_nodes
 from tests.cluster.cluster import Cluster
+from tests.cluster.programs import KUBERNETES
 from tests.cluster.settings import HOST_ADDRESS
 from tests.cluster.tests.conftest import StartCluster
 from tests.cluster.tests.deployments import (
@@ -44,11 +45,33 @@ def test_names_of_services_and_of_the_outside_resolve_everywhere(cluster: Cluste
     assert get(cluster, service, "/lookup?api.example.test") == HOST_ADDRESS
 
 
+# `kubectl autoscale` has other options in each version.
+AUTOSCALER = {
+    "apiVersion": "autoscaling/v2",
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"namespace": "default", "name": "web"},
+    "spec": {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "web"},
+        "minReplicas": 1,
+        "maxReplicas": 3,
+        "metrics": [
+            {
+                "type": "Resource",
+                "resource": {
+                    "name": "cpu",
+                    "target": {"type": "Utilization", "averageUtilization": 50},
+                },
+            }
+        ],
+    },
+}
+
+
 def test_an_autoscaler_follows_cpu(cluster: Cluster) -> None:
     """Measured load raises the number of pods, and its end lowers it again."""
     address = deploy_web(cluster, replicas=1)
     seconds_until("metrics exist", lambda: "web" in _top(cluster), 60)
-    cluster.kubectl("autoscale", "deployment/web", "--cpu=50%", "--min=1", "--max=3")
+    cluster.apply(AUTOSCALER)
     begin = time.monotonic()
     while ready_replicas(cluster) < 2:
         assert time.monotonic() - begin < 120
@@ -111,7 +134,7 @@ def test_helm_renders_and_installs_a_chart(cluster: Cluster, tmp_path: Path) -> 
     )
     assert "name: one" in cluster.execute("helm", "template", "one", tmp_path)
     cluster.execute("helm", "install", "one", tmp_path, "--wait")
-    assert field(cluster, "configmap/one", "{.data.version}") == "v1.36.3"
+    assert field(cluster, "configmap/one", "{.data.version}") == KUBERNETES.version()
     cluster.execute("helm", "uninstall", "one")
 
 
