@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import re
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -52,9 +53,6 @@ class GoPrograms:
 
     def _version(self, module: str) -> str:
         modules = self.folder / self.modfile
-        if not modules.exists():
-            there = sorted(path.name for path in self.folder.glob("go*.mod"))
-            raise ClusterError(f"there is no {modules}; there are: {', '.join(there)}")
         found = re.search(
             rf"^\s*(?:require )?{re.escape(module)} (v\S+)", modules.read_text(), re.MULTILINE
         )
@@ -160,7 +158,11 @@ _KUBERNETES_STAMP = {
 def _kubernetes_modules() -> str:
     """The newest Kubernetes, or the minor that the environment names."""
     minor = variable("LOCALCLUSTER_KUBERNETES")
-    return f"go-{minor}.mod" if minor else "go.mod"
+    files = {path.stem.partition("-")[2]: path.name for path in (_HERE / "kube").glob("go*.mod")}
+    if minor not in files:
+        others = ", ".join(sorted(filter(None, files)))
+        sys.exit(f"LOCALCLUSTER_KUBERNETES={minor}: there is {others} here; unset, the newest")
+    return files[minor]
 
 
 KUBERNETES = GoPrograms(

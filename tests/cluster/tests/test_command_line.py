@@ -49,6 +49,16 @@ def test_a_cluster_that_is_not_there_is_reported(before: dict[str, list[str]]) -
     assert say("status") == (1, f"there is no cluster {NAME}\n")
 
 
+def test_a_kubernetes_that_is_not_here_is_refused_with_those_that_are(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In one line, before anything is built."""
+    monkeypatch.setenv("LOCALCLUSTER_KUBERNETES", "1.9")
+
+    refusal = "LOCALCLUSTER_KUBERNETES=1.9: there is 1.31 here; unset, the newest\n"
+    assert say("preflight") == (1, refusal)
+
+
 def test_up_is_repeatable(running: str) -> None:
     """A second time it starts nothing and says how to use what is there."""
     status, printed = say("up")
