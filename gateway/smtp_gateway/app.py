@@ -381,7 +381,7 @@ class Gateway:
         try:
             self._http.bind()
         except OSError as error:
-            place = f"{settings.http_host}:{settings.http_port}"
+            place = f"{settings.http_host or '*'}:{settings.http_port}"
             raise ConfigurationError(
                 [f"cannot listen on {place}: {os.strerror(error.errno or 0)}"]
             ) from error

@@ -149,7 +149,9 @@ class Settings(BaseModel):
         description="Seconds a login found good is taken again without asking. Empty: its token's "
         "life; 0: always asked.",
     )
-    smtp_host: str = Field(default="0.0.0.0", description="Address the SMTP ports listen on.")  # noqa: S104  # a server's default
+    smtp_host: str = Field(
+        default="", description="Address the SMTP ports listen on. Empty: all, IPv4 and IPv6."
+    )
     smtp_hostname: Annotated[str, Field(pattern=r"^[A-Za-z0-9.\-_\[\]:]{1,255}$")] = Field(
         default_factory=platform.node, description="Name in the greeting. Default: the machine's."
     )
@@ -229,7 +231,9 @@ class Settings(BaseModel):
     smtp_memory_limit: Annotated[int, Field(ge=67_108_864)] | None = Field(
         default=None, description="Bytes this process may use. Empty: the cgroup's limit."
     )
-    http_host: str = Field(default="0.0.0.0", description="Address of health and metrics.")  # noqa: S104  # a server's default
+    http_host: str = Field(
+        default="", description="Address of health and metrics. Empty: all, IPv4 and IPv6."
+    )
     http_port: Port = Field(default=8080, description="Port of health and metrics.")
     tls_cert_path: Path = Field(
         default=Path("/etc/smtp-gateway/tls/tls.crt"), description="Certificate chain, PEM."

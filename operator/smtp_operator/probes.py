@@ -7,6 +7,8 @@ from typing import Any, Protocol
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
+from smtp_operator.utils.sockets import listen
+
 OK, SERVICE_UNAVAILABLE = 200, 503
 STOP_SECONDS = 1.0
 
@@ -33,7 +35,7 @@ class Probes:
     Args:
         health: who is asked.
         registry: of the metrics.
-        host: address to listen on.
+        host: address to listen on; "" for all, of IPv4 and IPv6.
         port: port to listen on; 0 for any.
     """
 
@@ -58,7 +60,7 @@ class Probes:
             OSError: the address cannot be taken.
         """
         await self._runner.setup()
-        await web.TCPSite(self._runner, self._host, self._port).start()
+        await web.SockSite(self._runner, listen(self._host, self._port)).start()
         return int(self._runner.addresses[0][1])
 
     async def stop(self) -> None:

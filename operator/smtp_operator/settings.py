@@ -65,7 +65,9 @@ class Settings(BaseModel):
         "between. Empty: all.",
     )
     lease_name: Label = Field(default="smtp-operator", description="Name of the election's Lease.")
-    http_host: str = Field(default="0.0.0.0", description="Address of health and metrics.")  # noqa: S104  # a server's default
+    http_host: str = Field(
+        default="", description="Address of health and metrics. Empty: all, IPv4 and IPv6."
+    )
     http_port: Port = Field(default=8080, description="Port of health and metrics.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="INFO", description="`DEBUG`, `INFO`, `WARNING` or `ERROR`."

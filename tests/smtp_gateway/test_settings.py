@@ -26,8 +26,8 @@ def settings(**variables: str) -> Settings:
 def test_only_the_api_address_is_required() -> None:
     """The defaults are those of the documentation."""
     made = settings()
-    assert (made.smtp_host, made.smtp_port, made.smtps_port) == ("0.0.0.0", 587, None)
-    assert (made.http_host, made.http_port, made.smtp_extra_ports) == ("0.0.0.0", 8080, ())
+    assert (made.smtp_host, made.smtp_port, made.smtps_port) == ("", 587, None)
+    assert (made.http_host, made.http_port, made.smtp_extra_ports) == ("", 8080, ())
     assert str(made.tls_cert_path) == "/etc/smtp-gateway/tls/tls.crt"
     assert str(made.tls_key_path) == "/etc/smtp-gateway/tls/tls.key"
     assert (made.log_level, made.rate_limit_per_ip) == ("INFO", 100)

@@ -69,6 +69,15 @@ async def test_faults_are_told(served: tuple[Condition, str]) -> None:
     assert (await get(f"{url}/livez"))[0] == 503
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+async def test_without_an_address_both_versions_are_served(host: str) -> None:
+    """The kubelet probes a pod by the first of its addresses, whichever family that is."""
+    probes = Probes(Condition(), CollectorRegistry(), "", 0)
+    port = await probes.start()
+    assert (await get(f"http://{host}:{port}/livez"))[0] == 200
+    await probes.stop()
+
+
 async def test_metrics_are_prometheus_text(served: tuple[Condition, str]) -> None:
     """With the type that a scraper asks for."""
     _, url = served

@@ -250,9 +250,9 @@ class Rig:
             while not holds():  # noqa: ASYNC110  # what is waited for may be any fact, not an event
                 await asyncio.sleep(0.001)
 
-    async def connect(self, index: int = 0) -> Client:
+    async def connect(self, index: int = 0, host: str = HOST) -> Client:
         """A client of one port, before anything was said."""
-        client = await Client.connect(self.ports[index], self.certificates)
+        client = await Client.connect(self.ports[index], self.certificates, host)
         self.clients.append(client)
         return client
 
@@ -372,9 +372,9 @@ class Client:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
 
     @classmethod
-    async def connect(cls, port: int, certificates: Certificates) -> Client:
+    async def connect(cls, port: int, certificates: Certificates, host: str = HOST) -> Client:
         """Connect; nothing is read."""
-        reader, writer = await asyncio.open_connection(HOST, port)
+        reader, writer = await asyncio.open_connection(host, port)
         return cls(reader, writer, certificates)
 
     async def start_tls(self, context: ssl.SSLContext | None = None) -> None:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 import uvicorn
 from fastapi import FastAPI
 
+from smtp_gateway.utils.sockets import listen
+
 STOP_SECONDS = 2  # a scrape in progress may end
 
 
@@ -24,7 +26,7 @@ class HttpServer:
 
     Args:
         app: what answers.
-        host: address to listen on.
+        host: address to listen on; "" for all, of IPv4 and IPv6.
         port: port to listen on.
     """
 
@@ -48,10 +50,7 @@ class HttpServer:
         Raises:
             OSError: the address cannot be taken.
         """
-        family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
-        self._socket = socket.create_server(
-            (self._host, self._port), family=family, dualstack_ipv6=self._host == "::"
-        )
+        self._socket = listen(self._host, self._port)
         return int(self._socket.getsockname()[1])
 
     async def serve(self) -> None:

@@ -23,6 +23,8 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from smtp_gateway.utils.sockets import unmapped
+
 if TYPE_CHECKING:
     from aiosmtpd.smtp import Envelope, Session
 
@@ -54,8 +56,8 @@ def client_address(session: Session) -> str:
         return str(proxy.src_addr)
     peer: Any = session.peer
     if isinstance(peer, tuple) and peer:
-        return str(peer[0])
-    return peer if isinstance(peer, str) else ""
+        return unmapped(str(peer[0]))
+    return unmapped(peer) if isinstance(peer, str) else ""
 
 
 def session_id(session: Session) -> str:

@@ -22,6 +22,7 @@ from smtp_gateway.smtp.proxy import ProxyHeader, ProxyHeaderInvalid, trusted
 from smtp_gateway.smtp.replies import SHUTTING_DOWN, Reply
 from smtp_gateway.smtp.tls_pipe import TlsPipe
 from smtp_gateway.telemetry import Event
+from smtp_gateway.utils.sockets import plain_peer
 
 if TYPE_CHECKING:
     from smtp_gateway.smtp.listener import Listener
@@ -112,7 +113,7 @@ class Edge(asyncio.BufferedProtocol):
         transport = cast("asyncio.Transport", transport)  # uvloop's has its methods, not its class
         self._transport = transport
         transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
-        peer = transport.get_extra_info("peername")
+        peer = plain_peer(transport.get_extra_info("peername"))
         self.session = new_session(asyncio.get_running_loop(), self.session_id, peer, None)
         self._desk.joined(self)
         networks = self._listener.proxy_networks

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from smtp_gateway.smtp.effects import TlsMode
 from smtp_gateway.smtp.proxy import Network
+from smtp_gateway.utils.sockets import listen
 
 BACKLOG = 1024
 
@@ -16,7 +17,7 @@ class Listener:
     """One port.
 
     Attributes:
-        host: address to listen on; "" for all.
+        host: address to listen on; "" for all, of IPv4 and IPv6.
         port: 0 takes a free one.
         tls_mode: when TLS begins.
         proxy_networks: balancers that must announce clients by PROXY protocol; empty: off.
@@ -40,14 +41,7 @@ class Listener:
         Raises:
             OSError: the address cannot be taken.
         """
-        family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
-        sock = socket.create_server(
-            (self.host, self.port),
-            family=family,
-            backlog=BACKLOG,
-            reuse_port=self.reuse_port,
-            dualstack_ipv6=self.host == "::",
-        )
+        sock = listen(self.host, self.port, backlog=BACKLOG, reuse_port=self.reuse_port)
         # Accepted sockets inherit it; asyncio sets it only on sockets that name their protocol,
         # and without it a reply waits up to 40 ms for the client's acknowledgement.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -28,6 +28,19 @@ async def test_it_serves_until_it_is_told_to_stop() -> None:
         socket.create_connection(("127.0.0.1", port), 1)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]"])
+async def test_without_an_address_both_versions_are_served(host: str) -> None:
+    """The kubelet probes a pod by the first of its addresses, whichever family that is."""
+    tasks = TaskOwner(lambda _name, _error: None)
+    server = HttpServer(FastAPI(), "", 0)
+    port = server.bind()
+    serving = tasks.spawn(server.serve(), name="http")
+    async with httpx.AsyncClient() as client:
+        assert (await client.get(f"http://{host}:{port}/none")).status_code == 404
+    server.stop()
+    await serving
+
+
 async def test_signals_stay_with_the_program() -> None:
     """A drain of mail comes before the end of health."""
     before = signal.getsignal(signal.SIGTERM)

@@ -33,6 +33,24 @@ def test_a_port_is_shared_only_when_told() -> None:
             Listener("127.0.0.1", port).bind()
 
 
+def test_without_an_address_both_versions_are_served() -> None:
+    """A client of either family finds the port, in a backlog that a burst does not fill."""
+    with Listener("", 0).bind() as sock:
+        port = sock.getsockname()[1]
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, port), timeout=5).close()
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_an_address_that_is_given_is_the_only_one() -> None:
+    """0.0.0.0 is IPv4 alone, as it says."""
+    with Listener("0.0.0.0", 0).bind() as sock:
+        port = sock.getsockname()[1]
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+        with pytest.raises(OSError, match="refused"):
+            socket.create_connection(("::1", port), timeout=5)
+
+
 def test_the_unspecified_address_of_version_6_serves_both_versions() -> None:
     """One listener for every client."""
     with Listener("::", 0).bind() as sock:
