@@ -104,7 +104,7 @@ def pair(facts: Facts, secret: str) -> Mapping[str, bytes] | None:
 
 
 def authority(gateway: Gateway, facts: Facts) -> Certificate | None:
-    """Our own certification authority, None when there is none that would outlive a leaf."""
+    """Our own certification authority, None when it is lost or has ended."""
     data = pair(facts, names.ca(gateway.key))
     if data is None:
         return None
@@ -112,8 +112,17 @@ def authority(gateway: Gateway, facts: Facts) -> Certificate | None:
         found = read(data)
     except CertificateUnreadable:
         return None
-    life = timedelta(days=gateway.spec.tls.validity_days)
-    return found if found.not_after - facts.now >= life else None
+    return found if facts.now < found.not_after else None
+
+
+def signer(gateway: Gateway, facts: Facts) -> Certificate | None:
+    """The authority if it outlives a leaf made now: a chain is as good as its shortest life.
+
+    Asked only when a leaf is due: what was signed before does not outlive its authority.
+    """
+    found = authority(gateway, facts)
+    ends = facts.now + timedelta(days=gateway.spec.tls.validity_days)
+    return found if found is not None and ends <= found.not_after else None
 
 
 def issue_due(gateway: Gateway, facts: Facts) -> bool:
@@ -121,12 +130,12 @@ def issue_due(gateway: Gateway, facts: Facts) -> bool:
     if gateway.spec.tls.self_signed is None:
         return False
     data = pair(facts, names.tls(gateway.key))
-    signer = authority(gateway, facts)
-    if data is None or signer is None:
+    issuer = authority(gateway, facts)
+    if data is None or issuer is None:
         return True
     try:
         leaf = read(data)
-        leaf.parsed.verify_directly_issued_by(signer.parsed)
+        leaf.parsed.verify_directly_issued_by(issuer.parsed)
     except (CertificateUnreadable, InvalidSignature, ValueError, TypeError):
         return True
     return _outdated(leaf, gateway, facts.now)

@@ -28,7 +28,8 @@ from smtp_operator.fleet.spec import CertManager
 from smtp_operator.resources.child import child
 from smtp_operator.resources.key_material import RSA_BITS, KeySource, PrivateKey
 
-CA_LIFE = timedelta(days=3650)
+# Twice the longest `validityDays`: a leaf's successor finds the authority that clients trust.
+CA_LIFE = timedelta(days=2 * 3650)
 SKEW = timedelta(minutes=5)  # of clients' clocks
 COMMON_NAME_LENGTH = 64  # X.520; longer names stand in the extension alone
 KEY_SIZES = {"ECDSA": 256, "RSA": RSA_BITS}
@@ -94,7 +95,7 @@ def _secret(gateway: Gateway, name: str, data: Mapping[str, bytes]) -> Object:
 
 
 def _stored_authority(gateway: Gateway, facts: Facts) -> Pair | None:
-    found = certificates.authority(gateway, facts)
+    found = certificates.signer(gateway, facts)
     data = facts.secrets.get(names.ca(gateway.key))
     if found is None or data is None:
         return None

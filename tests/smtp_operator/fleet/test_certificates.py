@@ -135,13 +135,22 @@ def test_it_is_due_when_another_authority_signed_it() -> None:
     assert issue_due(gateway, some_facts(secrets={**secrets, "mail-tls": foreign}))
 
 
-def test_an_authority_that_ends_before_the_next_leaf_does_not_count() -> None:
+def test_an_authority_that_ends_before_the_next_leaf_does_not_sign_it() -> None:
     """A chain is as good as its shortest life."""
     gateway = a_gateway()
     facts = some_facts(secrets=issued_secrets(gateway, some_facts()))
-    assert certificates.authority(gateway, facts) is not None
-    old = replace(facts, now=NOW + timedelta(days=3650 - 89))
-    assert certificates.authority(gateway, old) is None
+    last = replace(facts, now=NOW + timedelta(days=7300 - 90))
+    assert certificates.signer(gateway, last) is not None
+    assert certificates.signer(gateway, replace(facts, now=NOW + timedelta(days=7211))) is None
+
+
+def test_it_is_due_when_the_authority_has_ended() -> None:
+    """Clients refuse the chain."""
+    gateway = a_gateway()
+    secrets = issued_secrets(gateway, some_facts())
+    ended = some_facts(secrets=secrets, now=NOW + timedelta(days=7300))
+    assert certificates.authority(gateway, ended) is None
+    assert issue_due(gateway, ended)
 
 
 def test_a_certificate_of_somebody_else_is_never_due() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
-from smtp_operator.fleet.certificates import read
+from smtp_operator.fleet.certificates import read, signer
 from smtp_operator.fleet.model import Facts, Gateway
 from smtp_operator.resources.rendering import render
 from tests.support.certificates import FixedKeys
@@ -53,12 +53,12 @@ def test_a_user_s_secret_is_left_to_the_user() -> None:
 
 
 def test_the_leaf_serves_the_names_of_the_service() -> None:
-    """For 90 days, signed by a CA that lasts ten years."""
+    """For 90 days, signed by a CA that lasts twenty years."""
     secrets = issued_secrets(a_gateway(), some_facts())
     leaf, authority = read(secrets["mail-tls"]), read(secrets["mail-ca"])
     assert leaf.dns_names == ("mail.demo.svc.cluster.local", "mail.demo.svc", "mail.demo", "mail")
     assert leaf.not_after == NOW + timedelta(days=90)
-    assert authority.not_after == NOW + timedelta(days=3650)
+    assert authority.not_after == NOW + timedelta(days=7300)
     leaf.parsed.verify_directly_issued_by(authority.parsed)
     constraints = leaf.parsed.extensions.get_extension_for_class(x509.BasicConstraints)
     assert constraints.value.ca is False
@@ -130,10 +130,21 @@ def test_an_authority_near_its_end_is_replaced_with_the_leaf() -> None:
     """It must outlive what it signs."""
     gateway = a_gateway()
     secrets = issued_secrets(gateway, some_facts())
-    late = NOW + timedelta(days=3650 - 60)
+    late = NOW + timedelta(days=7300 - 60)
     renewed = render_next(gateway, some_facts(secrets=secrets, now=late))
     assert renewed["mail-ca"]["tls.crt"] != secrets["mail-ca"]["tls.crt"]
-    assert read(renewed["mail-ca"]).not_after == late + timedelta(days=3650)
+    assert read(renewed["mail-ca"]).not_after == late + timedelta(days=7300)
+
+
+def test_an_authority_too_old_for_another_leaf_is_no_reason_to_make_one() -> None:
+    """Clients trust it, and it outlives the leaf that is there."""
+    gateway = a_gateway(tls={"selfSigned": {}, "validityDays": 3650})
+    secrets = issued_secrets(gateway, some_facts())
+    renewed = render_next(gateway, some_facts(secrets=secrets, now=NOW + timedelta(days=3620)))
+    assert renewed["mail-ca"] == secrets["mail-ca"]
+    later = some_facts(secrets=renewed, now=NOW + timedelta(days=3700))
+    assert signer(gateway, later) is None
+    assert render_next(gateway, later) == renewed
 
 
 def test_the_pod_s_secret_does_not_hold_the_authority_s_key() -> None:

@@ -1,0 +1,55 @@
+"""What becomes of a fleet's certificate over years, and when something stands in its way."""
+
+from __future__ import annotations
+
+import base64
+from datetime import timedelta
+
+import pytest
+
+from smtp_operator.reconcile import After
+from tests.support.cluster_double import ClusterDouble
+from tests.support.fleet_world import KEY, Process, pods_become_ready, world
+
+FORTY_YEARS = timedelta(days=14_610)
+
+
+def held(cluster: ClusterDouble, secret: str, key: str = "tls.crt") -> bytes:
+    """Of a Secret of the fleet."""
+    return base64.b64decode(cluster.read("Secret", KEY.namespace, secret)["data"][key])
+
+
+async def through(process: Process, cluster: ClusterDouble, span: timedelta) -> tuple[int, int]:
+    """Look whenever the operator asks for it; how many leaves and authorities there were."""
+    leaves, authorities = [b""], [b""]
+    end = process.clock.utc() + span
+    for _ in range(1000):
+        result = await process.look()
+        for row, secret in ((leaves, "alpha-tls"), (authorities, "alpha-ca")):
+            if (now := held(cluster, secret)) != row[-1]:
+                row.append(now)
+        assert isinstance(result, After)
+        process.clock.advance(result.seconds)
+        if process.clock.utc() > end:
+            return len(leaves) - 1, len(authorities) - 1
+    raise AssertionError("it looks again and again")
+
+
+@pytest.mark.parametrize(
+    ("tls", "leaves", "authorities"),
+    [
+        ({"validityDays": 90}, 244, 3),
+        ({"validityDays": 3600}, 5, 3),
+        ({"validityDays": 3650}, 5, 3),
+        ({"validityDays": 3650, "renewBeforeDays": 1825}, 9, 3),
+    ],
+    ids=["usual", "long", "longest", "longest, renewed early"],
+)
+async def test_leaves_follow_each_other_under_an_authority_that_lasts(
+    tls: dict[str, int], leaves: int, authorities: int
+) -> None:
+    """However long they are valid: in forty years clients have to trust another one twice."""
+    cluster, process = world(tls={"selfSigned": {}, **tls})
+    await process.look()
+    pods_become_ready(cluster)
+    assert await through(process, cluster, FORTY_YEARS) == (leaves, authorities)
