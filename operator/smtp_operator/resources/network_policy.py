@@ -62,10 +62,24 @@ def _towards(url: str) -> Object:
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
-    if host.endswith(CLUSTER_SUFFIXES):
-        labels = {"kubernetes.io/metadata.name": host.split(".")[1]}
+    namespace = _namespace(host)
+    if namespace:
+        labels = {"kubernetes.io/metadata.name": namespace}
         return {"to": [{"namespaceSelector": {"matchLabels": labels}}]}
     return {"ports": [_tcp(parts.port or DEFAULT_PORTS[parts.scheme])]}
+
+
+def _namespace(host: str) -> str:
+    """Of a name in the cluster, "" of any other.
+
+    A Service's is ``api.backend.svc``; one of its pods has a name of its own before that, as
+    ``p0.api.backend.svc`` (DNS-based service discovery, Kubernetes 1.1.0, 2.4.1).
+    """
+    for suffix in CLUSTER_SUFFIXES:
+        service, _, namespace = host.removesuffix(suffix).rpartition(".")
+        if host.endswith(suffix) and service:
+            return namespace
+    return ""
 
 
 def _tcp(port: int) -> Object:

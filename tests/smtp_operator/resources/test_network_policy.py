@@ -74,6 +74,22 @@ def test_only_names_and_the_api_are_reached(cakemail: dict[str, str], egress: li
     assert rules(cakemail=cakemail)["egress"] == [DNS, *egress]
 
 
+@pytest.mark.parametrize(
+    "host",
+    ["api.backend.svc", "api.backend.svc.cluster.local", "p0.api.backend.svc.cluster.local"],
+)
+def test_the_namespace_of_an_api_in_the_cluster_stands_before_svc(host: str) -> None:
+    """A pod of a headless Service has a name of its own before the Service's."""
+    _, towards = rules(cakemail={"apiUrl": f"https://{host}"})["egress"]
+    (peer,) = towards["to"]
+    assert peer["namespaceSelector"]["matchLabels"] == {"kubernetes.io/metadata.name": "backend"}
+
+
+def test_a_name_without_a_namespace_is_reached_by_its_port() -> None:
+    """It is no Service's name, so no namespace can be meant."""
+    assert rules(cakemail={"apiUrl": "https://api.svc"})["egress"] == [DNS, {"ports": [tcp(443)]}]
+
+
 def test_further_egress_is_the_user_s() -> None:
     """Appended as it is."""
     extra = {"ports": [tcp(4317)]}
