@@ -44,9 +44,24 @@ def autoscaler(gateway: Gateway, autoscaling: Autoscaling) -> Object:
             "minReplicas": autoscaling.min_replicas,
             "maxReplicas": autoscaling.max_replicas,
             "metrics": _metrics(autoscaling),
-            "behavior": autoscaling.behavior or BEHAVIOR,
+            "behavior": _behavior(autoscaling.behavior or {}),
         },
     )
+
+
+def _behavior(given: Object) -> Object:
+    """Ours, where the user says nothing else.
+
+    What is left out of a behavior gets Kubernetes' own default, and that takes all pods but the
+    least away in 15 s. A field that is not among ours is one that some served version of
+    autoscaling/v2 does not have.
+    """
+    return {
+        direction: {
+            name: (given.get(direction) or {}).get(name, value) for name, value in rules.items()
+        }
+        for direction, rules in BEHAVIOR.items()
+    }
 
 
 def _metrics(autoscaling: Autoscaling) -> list[Object]:

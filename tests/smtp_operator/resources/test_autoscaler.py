@@ -49,10 +49,32 @@ def test_it_rises_at_once_and_falls_slowly() -> None:
     assert behavior["scaleDown"]["policies"] == [{"type": "Pods", "value": 1, "periodSeconds": 60}]
 
 
-def test_the_user_s_behavior_replaces_ours() -> None:
-    """Whole."""
-    own = {"scaleDown": {"selectPolicy": "Disabled"}}
-    assert scaler(behavior=own)["behavior"] == own
+def test_a_behavior_given_in_part_keeps_the_rest_of_ours() -> None:
+    """Field by field: Kubernetes' own default takes all pods away in 15 s."""
+    usual = scaler()["behavior"]
+    policies = [{"type": "Pods", "value": 2, "periodSeconds": 120}]
+    made = scaler(behavior={"scaleDown": {"policies": policies}})["behavior"]
+    assert made["scaleUp"] == usual["scaleUp"]
+    assert made["scaleDown"] == {
+        "stabilizationWindowSeconds": 300,
+        "selectPolicy": "Max",
+        "policies": policies,
+    }
+    assert scaler(behavior={"scaleUp": {"selectPolicy": "Disabled"}})["behavior"] == {
+        "scaleUp": usual["scaleUp"] | {"selectPolicy": "Disabled"},
+        "scaleDown": usual["scaleDown"],
+    }
+
+
+def test_a_behavior_of_nothing_is_ours() -> None:
+    """An empty block, or an empty direction, asks for the default."""
+    assert scaler(behavior={"scaleUp": {}})["behavior"] == scaler()["behavior"]
+
+
+def test_a_field_that_not_every_kubernetes_has_is_not_sent() -> None:
+    """A definition that is older than the operator still lets it through; 1.31 would refuse it."""
+    made = scaler(behavior={"scaleUp": {"tolerance": "50m"}})["behavior"]
+    assert made == scaler()["behavior"]
 
 
 def test_it_scales_the_deployment_and_stands_before_it() -> None:
