@@ -63,6 +63,41 @@ async def test_the_autoscaler_is_there_before_replicas_are_let_go() -> None:
     ]
 
 
+async def test_autoscaling_switched_on_for_a_fleet_of_no_pods_starts_it() -> None:
+    """An autoscaler leaves a Deployment of zero alone, so the first pods are asked for by us."""
+    cluster, process = world(replicas=0)
+    await process.settle()
+    set_spec(cluster, autoscaling={"minReplicas": 3, "maxReplicas": 20})
+    cluster.writes.clear()
+    await process.look()
+    assert deployment(cluster)["spec"]["replicas"] == 3
+    assert conditions(cluster)["Ready"] == ("False", "FirstStart")
+    pods_become_ready(cluster)
+    await process.settle()
+    managers = [m for _, kind, _, m in cluster.writes if kind == "Deployment"]
+    assert managers == ["smtp-operator", "smtp-operator-handover", "smtp-operator"]
+    assert deployment(cluster)["spec"]["replicas"] == 3
+    assert conditions(cluster)["Ready"] == ("True", "Ready")
+
+
+async def test_pods_scaled_to_zero_by_hand_stay_away_and_are_told() -> None:
+    """While autoscaling is on the number is not ours, and at zero it is not the autoscaler's."""
+    cluster, process = world(autoscaling={"minReplicas": 3, "maxReplicas": 20})
+    await process.settle()
+    pods_become_ready(cluster)
+    await process.settle()
+
+    def scale(body: Object) -> None:
+        body["spec"]["replicas"] = 0
+
+    cluster.edit("Deployment", *KEY, scale, manager="kubectl", subresource="scale")
+    pods_become_ready(cluster)
+    await process.settle()
+    assert deployment(cluster)["spec"]["replicas"] == 0
+    assert conditions(cluster)["Ready"] == ("False", "PodsUnavailable")
+    assert conditions(cluster)["Degraded"] == ("True", "PodsUnavailable")
+
+
 async def test_the_autoscaler_is_gone_before_replicas_are_taken_back() -> None:
     """Otherwise both would set them in turn."""
     cluster, process = world(autoscaling={"minReplicas": 3, "maxReplicas": 20})

@@ -73,6 +73,12 @@ def _short_of_pods(view: View) -> Reason:
 
 def _to_see_why(view: View) -> str:
     """The operator may not read pods: whoever reads this may."""
+    autoscaling, name = view.gateway.spec.autoscaling, view.gateway.key.name
+    if autoscaling is not None and Pods(view.child("Deployment")).wanted == 0:
+        return (
+            "somebody scaled them to 0, where an autoscaler rests; to start them: "
+            f"kubectl scale deployment {name} --replicas={autoscaling.min_replicas}"
+        )
     pods = names.serialized(names.selector(view.gateway.key))
     return f"to see why: kubectl describe pods --selector={pods}"
 
@@ -131,10 +137,13 @@ def _pods_can_be_made(view: View) -> Condition | None:
 
 
 def _pods_available(view: View) -> Condition | None:
+    """An autoscaler that rests at zero, or is on its way to its lower bound, wants more."""
     pods = Pods(view.child("Deployment"))
-    if not started(view) or pods.ready >= pods.wanted:
+    autoscaling = view.gateway.spec.autoscaling
+    wanted = max(pods.wanted, autoscaling.min_replicas if autoscaling is not None else 0)
+    if not started(view) or pods.ready >= wanted:
         return None
-    text = f"{pods.ready} of {pods.wanted} pods are ready; {_to_see_why(view)}"
+    text = f"{pods.ready} of {wanted} pods are ready; {_to_see_why(view)}"
     return _degraded(Reason.PODS_UNAVAILABLE, text)
 
 

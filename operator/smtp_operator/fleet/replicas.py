@@ -8,8 +8,12 @@ over as it is.
     -----------   ----------------------   -----------   -----------------------------------------
     absent        any                      spec's        delete the autoscaler, if there is one
     present       absent                   max(min, …)   autoscaler before the Deployment
+    present       ours says 0 replicas     max(min, …)   autoscaler before the Deployment
     present       ours says replicas       nothing       autoscaler, then hand over the live number
     present       somebody else's          nothing
+
+A Deployment of zero switches its autoscaler off: ours is started first, and handed over at the next
+look. A zero of somebody else's stays, as Kubernetes takes it for a pause; ``Degraded`` tells of it.
 """
 
 from __future__ import annotations
@@ -43,11 +47,12 @@ def plan(gateway: Gateway, facts: Facts) -> Replicas:
     if autoscaling is None:
         scaler = Ref("HorizontalPodAutoscaler", gateway.key.name)
         return Replicas(gateway.spec.replicas, autoscaler_first=scaler in facts.children)
-    if deployment is None:
+    if deployment is not None and not owns_replicas(deployment):
+        return Replicas(None)
+    live = _live(deployment) if deployment is not None else 0
+    if live == 0:
         return Replicas(_at_creation(autoscaling, gateway.spec.replicas))
-    if owns_replicas(deployment):
-        return Replicas(None, handover=_live(deployment) or autoscaling.min_replicas)
-    return Replicas(None)
+    return Replicas(None, handover=live)
 
 
 def _at_creation(autoscaling: Autoscaling, asked: int) -> int:
@@ -55,7 +60,6 @@ def _at_creation(autoscaling: Autoscaling, asked: int) -> int:
 
 
 def _live(deployment: Object) -> int:
-    """Zero switches an autoscaler off, so nobody hands it over."""
     return int(deployment.get("spec", {}).get("replicas", 1))
 
 

@@ -77,6 +77,26 @@ def test_too_few_pods_are_told_by_number() -> None:
     )
 
 
+def test_a_fleet_scaled_to_zero_under_its_autoscaler_is_told_what_starts_it() -> None:
+    """Kubernetes takes zero for a pause of the autoscaler; there are no pods to describe."""
+    gateway, facts = fleet({"autoscaling": {"minReplicas": 3}}, replicas=0)
+    decision = decided(gateway, facts)
+    start = (
+        "somebody scaled them to 0, where an autoscaler rests; to start them: "
+        "kubectl scale deployment mail --replicas=3"
+    )
+    assert condition(decision, "Degraded") == (
+        "True", "PodsUnavailable", f"0 of 3 pods are ready; {start}",
+    )  # fmt: skip
+    assert condition(decision, "Ready")[2].endswith(start)
+
+
+def test_fewer_pods_than_the_autoscaler_keeps_are_told() -> None:
+    """Until it has brought them to its lower bound."""
+    gateway, facts = fleet({"autoscaling": {"minReplicas": 3}}, replicas=2)
+    assert condition(decided(gateway, facts), "Degraded")[:2] == ("True", "PodsUnavailable")
+
+
 def test_pods_that_have_never_been_ready_are_called_a_first_start() -> None:
     """Until the deadline; the words are the same, as a wrong image looks like this too."""
     gateway = a_gateway(replicas=3)

@@ -46,10 +46,10 @@ def test_the_live_number_is_handed_over_before_ours_is_dropped() -> None:
 
 
 def test_zero_is_never_handed_over() -> None:
-    """A Deployment of zero switches its autoscaler off for good."""
-    gateway = a_gateway(autoscaling={"minReplicas": 3})
+    """A Deployment of zero switches its autoscaler off, so it is started first as a new one is."""
+    gateway = a_gateway(replicas=0, autoscaling={"minReplicas": 3})
     facts = running(gateway, some_facts(), replicas=0)
-    assert plan(gateway, facts) == Replicas(None, handover=3)
+    assert plan(gateway, facts) == Replicas(3)
 
 
 def test_once_handed_over_nothing_is_sent() -> None:
