@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
@@ -48,6 +49,15 @@ def pem_of(key: PrivateKey) -> bytes:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 
 
+def altered(pem: bytes, *changes: tuple[str, str]) -> bytes:
+    """A certificate with bytes replaced, in hexadecimal, as no library would make it."""
+    raw = ssl.PEM_cert_to_DER_cert(pem.decode())
+    for old, new in changes:
+        assert bytes.fromhex(old) in raw
+        raw = raw.replace(bytes.fromhex(old), bytes.fromhex(new))
+    return ssl.DER_cert_to_PEM_cert(raw).encode()
+
+
 def user_pair(
     names: Sequence[str],
     now: datetime,
@@ -55,11 +65,12 @@ def user_pair(
     days: float = 90,
     begins_in_days: float = 0,
     key: PrivateKey | None = None,
+    extensions: Sequence[x509.ExtensionType] = (),
 ) -> Mapping[str, bytes]:
     """Data of a ``kubernetes.io/tls`` Secret, signed by itself and ending ``days`` after now."""
     key = key or ec_key(1000)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "tests")])
-    certificate = (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(subject)
@@ -70,6 +81,8 @@ def user_pair(
         .add_extension(
             x509.SubjectAlternativeName([x509.DNSName(n) for n in names]), critical=False
         )
-        .sign(key, hashes.SHA256())
     )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=False)
+    certificate = builder.sign(key, hashes.SHA256())
     return {"tls.crt": certificate.public_bytes(Encoding.PEM), "tls.key": pem_of(key)}

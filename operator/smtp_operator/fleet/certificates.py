@@ -15,7 +15,15 @@ from smtp_operator.fleet import names
 from smtp_operator.fleet.model import Facts, Gateway
 
 CHAIN, KEY, CA = "tls.crt", "tls.key", "ca.crt"
-_ALGORITHMS = {ec.EllipticCurvePublicKey: "ECDSA", rsa.RSAPublicKey: "RSA"}
+_ALGORITHMS: dict[type, str] = {ec.EllipticCurvePublicKey: "ECDSA", rsa.RSAPublicKey: "RSA"}
+# What the library says of a certificate in PEM form that it cannot take, most of it only when the
+# part is asked for; and what is said of it then.
+_FAULTS: dict[type[Exception], str] = {
+    UnsupportedAlgorithm: "has a key of a kind or curve that is not supported",
+    x509.InvalidVersion: "has a version that X.509 does not know",
+    x509.DuplicateExtension: "has an extension twice",  # RFC 5280 4.2
+    ValueError: "is damaged",
+}
 
 
 class CertificateUnreadable(Exception):
@@ -51,24 +59,38 @@ def read(data: Mapping[str, bytes]) -> Certificate:
     """The pair of a ``kubernetes.io/tls`` Secret.
 
     Raises:
-        CertificateUnreadable: not PEM, an encrypted key, or a key of another certificate.
+        CertificateUnreadable: not PEM, of a kind that nobody supports, damaged, an encrypted key,
+            or a key of another certificate.
     """
-    leaf = _chain(data[CHAIN])
-    if _public_key(data[KEY]) != leaf.public_key():
+    try:
+        found = _first(data[CHAIN])
+    except tuple(_FAULTS) as error:
+        fault = next(text for kind, text in _FAULTS.items() if isinstance(error, kind))
+        raise CertificateUnreadable(f"the certificate in {CHAIN} {fault}") from None
+    if _public_key(data[KEY]) != found.parsed.public_key():
         raise CertificateUnreadable(f"{KEY} does not belong to the certificate in {CHAIN}")
+    return found
+
+
+def _first(chain: bytes) -> Certificate:
+    leaf = _parsed(chain)
     return Certificate(
         not_before=leaf.not_valid_before_utc,
         not_after=leaf.not_valid_after_utc,
         issuer=leaf.issuer.rfc4514_string(),
         dns_names=_dns_names(leaf),
-        algorithm=next((n for k, n in _ALGORITHMS.items() if isinstance(leaf.public_key(), k)), ""),
+        algorithm=_algorithm(leaf.public_key()),
         parsed=leaf,
     )
 
 
-def _chain(pem: bytes) -> x509.Certificate:
+def _algorithm(key: object) -> str:
+    return next((name for kind, name in _ALGORITHMS.items() if isinstance(key, kind)), "")
+
+
+def _parsed(chain: bytes) -> x509.Certificate:
     try:
-        return x509.load_pem_x509_certificates(pem)[0]
+        return x509.load_pem_x509_certificates(chain)[0]
     except ValueError:
         raise CertificateUnreadable(f"{CHAIN} holds no certificate in PEM form") from None
 
@@ -80,14 +102,16 @@ def _public_key(pem: bytes) -> object:
         return key.public_key()
     except TypeError:
         raise CertificateUnreadable(f"{KEY} is encrypted; store it without a passphrase") from None
-    except (ValueError, UnsupportedAlgorithm):
+    except UnsupportedAlgorithm:
+        raise CertificateUnreadable(f"{KEY} is of a kind or curve that is not supported") from None
+    except ValueError:
         raise CertificateUnreadable(f"{KEY} holds no private key in PEM form") from None
 
 
 def _dns_names(certificate: x509.Certificate) -> tuple[str, ...]:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.UnsupportedGeneralNameType, ValueError):
         return ()
     return tuple(extension.value.get_values_for_type(x509.DNSName))
 

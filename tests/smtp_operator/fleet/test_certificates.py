@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
+    NoEncryption,
     PrivateFormat,
 )
+from cryptography.x509.oid import ObjectIdentifier
 
 from smtp_operator.fleet import certificates
 from smtp_operator.fleet.certificates import CertificateUnreadable, issue_due, read
-from tests.support.certificates import ec_key, pem_of, rsa_key, user_pair
+from tests.support.certificates import altered, ec_key, pem_of, rsa_key, user_pair
 from tests.support.fleets import NOW, a_gateway, issued_secrets, some_facts
 
 
@@ -41,7 +45,30 @@ def encrypted() -> bytes:
     return ec_key(1000).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, seal)
 
 
-PAIR = user_pair(["a.example"], NOW)
+EXTENSIONS = [  # that mean nothing
+    x509.UnrecognizedExtension(ObjectIdentifier(f"1.2.3.{number}"), b"\x05\x00")
+    for number in (4, 5)
+]
+PAIR = user_pair(["a.example"], NOW, extensions=EXTENSIONS)
+# In DER, and what becomes of it; RFC 5480 2.1.1.1 has the curves.
+VERSION_3 = ("a003020102", "a003020105")
+P256 = ("06082a8648ce3d030107", "06082a8648ce3d030103")  # secp256r1, a curve that nobody uses
+TWO_EXTENSIONS = ("06032a0305", "06032a0304")
+ISSUER = ("0c057465737473", "0c05746573ff73")  # not UTF-8
+ALTERNATIVE = ("820961", "a30961")  # an X.400 address
+
+
+def spoilt(*changes: tuple[str, str]) -> Mapping[str, bytes]:
+    """The pair with other bytes in its certificate."""
+    return {**PAIR, "tls.crt": altered(PAIR["tls.crt"], *changes)}
+
+
+def odd_key() -> bytes:
+    """On a curve that is not supported."""
+    begin, end = b"-----BEGIN PRIVATE KEY-----\n", b"-----END PRIVATE KEY-----\n"
+    raw = ec_key(1000).private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+    raw = raw.replace(bytes.fromhex(P256[0]), bytes.fromhex(P256[1]))
+    return begin + base64.encodebytes(raw) + end
 
 
 @pytest.mark.parametrize(
@@ -57,6 +84,14 @@ PAIR = user_pair(["a.example"], NOW)
             {**PAIR, "tls.key": pem_of(ec_key(5))},
             "tls.key does not belong to the certificate in tls.crt",
         ),
+        (
+            spoilt(P256),
+            "the certificate in tls.crt has a key of a kind or curve that is not supported",
+        ),
+        (spoilt(VERSION_3), "the certificate in tls.crt has a version that X.509 does not know"),
+        (spoilt(TWO_EXTENSIONS), "the certificate in tls.crt has an extension twice"),
+        (spoilt(ISSUER), "the certificate in tls.crt is damaged"),
+        ({**PAIR, "tls.key": odd_key()}, "tls.key is of a kind or curve that is not supported"),
     ],
 )
 def test_a_pair_that_cannot_serve_is_told(data: Mapping[str, bytes], sentence: str) -> None:
@@ -64,6 +99,11 @@ def test_a_pair_that_cannot_serve_is_told(data: Mapping[str, bytes], sentence: s
     with pytest.raises(CertificateUnreadable) as error:
         read(data)
     assert str(error.value) == sentence
+
+
+def test_alternative_names_that_cannot_be_read_are_none() -> None:
+    """Whoever asks for none is served all the same."""
+    assert read(spoilt(ALTERNATIVE)).dns_names == ()
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from smtp_operator.fleet.model import Ref
 from smtp_operator.fleet.tls_checks import found
-from tests.support.certificates import ec_key, pem_of, user_pair
+from tests.support.certificates import altered, ec_key, pem_of, user_pair
 from tests.support.fleets import NOW, a_gateway, condition, decided, issued_secrets, some_facts
 
 NAMES = ["smtp.example.com"]
@@ -28,6 +28,7 @@ def told(
 
 
 PAIR = user_pair(NAMES, NOW)
+P256 = ("06082a8648ce3d030107", "06082a8648ce3d030103")  # in DER, and a curve that nobody uses
 
 
 @pytest.mark.parametrize(
@@ -56,6 +57,17 @@ PAIR = user_pair(NAMES, NOW)
                 "False",
                 "InvalidCertificate",
                 "Secret bought: tls.key does not belong to the certificate in tls.crt",
+            ),
+        ),
+        (
+            {**PAIR, "tls.crt": altered(PAIR["tls.crt"], P256)},
+            (
+                "False",
+                "InvalidCertificate",
+                (
+                    "Secret bought: the certificate in tls.crt has a key of a kind or curve that "
+                    "is not supported"
+                ),
             ),
         ),
         (
