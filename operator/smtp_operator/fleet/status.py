@@ -69,6 +69,8 @@ def _image(deployment: Object | None) -> str:
 
 
 def _reachable(view: View) -> Object:
+    if view.stopped:
+        return _still_reachable(view)
     address = _address(view)
     listeners = view.gateway.spec.listeners if address else ()
     return {
@@ -80,6 +82,18 @@ def _reachable(view: View) -> Object:
     }
 
 
+def _still_reachable(view: View) -> Object:
+    """The listeners of the last spec that was applied; a balancer may have moved meanwhile."""
+    service, before = view.child("Service"), view.gateway.status
+    if service is None:
+        return {}
+    address = _balancer(service) or before.get("address", "")
+    return {
+        "address": address,
+        "endpoints": [{**item, "host": address} for item in before.get("endpoints", ())],
+    }
+
+
 def _address(view: View) -> str:
     """A balancer's address, else the Service's name; nothing before it is known."""
     service = view.child("Service")
@@ -87,6 +101,10 @@ def _address(view: View) -> str:
         return ""
     if view.gateway.spec.service.type != "LoadBalancer":
         return names.service_host(view.gateway.key)
+    return _balancer(service)
+
+
+def _balancer(service: Object) -> str:
     ingress: list[dict[str, Any]] = service.get("status", {}).get("loadBalancer", {}).get(
         "ingress"
     ) or [{}]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
+
+import pytest
 
 from smtp_operator.fleet.model import Ref
 from tests.support.certificates import user_pair
@@ -50,6 +53,46 @@ def test_a_balancer_s_address_is_shown_once_it_has_one() -> None:
     ):
         facts.children[Ref("Service", "mail")]["status"] = {"loadBalancer": {"ingress": [ingress]}}
         assert decided(gateway, facts).status["address"] == address
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        {"paused": True},
+        {"podTemplate": {"spec": {"hostNetwork": True}}},
+    ],
+    ids=["paused", "not accepted"],
+)
+def test_listeners_that_are_not_applied_are_no_endpoints(edit: dict[str, Any]) -> None:
+    """What the Service has is what was last applied: the rest refuses connections."""
+    before, facts = settled(a_gateway())
+    listener = {"name": "plain", "port": 2525, "tls": "StartTLS"}
+    service = {"type": "LoadBalancer"}
+    edited = a_gateway(listeners=[listener], service=service, status=before.status, **edit)
+    made = decided(edited, facts).status
+    assert made["address"] == before.status["address"] == "mail.demo.svc"
+    assert [item["port"] for item in made["endpoints"]] == [587, 465]
+
+
+def test_a_balancer_s_new_address_is_shown_while_paused_too() -> None:
+    """It is the cluster's to give, and no part of the spec that waits."""
+    gateway = a_gateway(service={"type": "LoadBalancer"})
+    facts = running(gateway, some_facts())
+    balancer: dict[str, Any] = {}
+    facts.children[Ref("Service", "mail")]["status"] = balancer
+    balancer["loadBalancer"] = {"ingress": [{"ip": "192.0.2.7"}]}
+    before = decided(gateway, facts).status
+    balancer["loadBalancer"] = {"ingress": [{"ip": "192.0.2.8"}]}
+    paused = a_gateway(paused=True, service={"type": "LoadBalancer"}, status=before)
+    made = decided(paused, facts).status
+    assert made["address"] == "192.0.2.8"
+    assert {item["host"] for item in made["endpoints"]} == {"192.0.2.8"}
+
+
+def test_a_fleet_that_was_never_applied_has_no_endpoints() -> None:
+    """Nor one whose Service is gone."""
+    paused = a_gateway(paused=True, status={"address": "mail.demo.svc"})
+    assert "address" not in decided(paused, some_facts()).status
 
 
 def test_a_user_s_certificate_has_no_time_of_renewal() -> None:
