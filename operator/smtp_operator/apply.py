@@ -24,7 +24,7 @@ from smtp_operator.fleet.conditions import Reason
 from smtp_operator.fleet.decision import Decision, Failure
 from smtp_operator.fleet.model import Gateway, Object, Ref
 from smtp_operator.fleet.rules import amount
-from smtp_operator.observe import Observer, is_ours
+from smtp_operator.observe import Observer, is_ours, is_whole
 from smtp_operator.telemetry import Event, Log, Metrics
 from smtp_operator.utils.clock import Clock
 
@@ -242,7 +242,7 @@ class Applier:
     async def _delete(self, gateway: Gateway, ref: Ref, log: Log) -> None:
         """Read again before anything is destroyed: the memory may be wrong."""
         live = await self._observer.look(gateway, ref)
-        if live is None or not is_ours(live, gateway):
+        if live is None or not is_whole(live, gateway):
             return
         meta = live["metadata"]
         if not meta.get("deletionTimestamp"):

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from smtp_operator.cluster.api import Cluster
-from smtp_operator.cluster.children import Children, Place, controller, seen
+from smtp_operator.cluster.children import Children, Place, controller, digest, seen
 from smtp_operator.errors import NotFound
 from smtp_operator.fleet import names, references
 from smtp_operator.fleet.model import Facts, Gateway, Key, Object, Ref
@@ -122,12 +122,19 @@ class Observer:
             self._children.gone(place)
             self._note_owner(gateway, ref, stranger=False)
             return None
-        if _labelled(found):  # a predecessor's too: we are to hear when it goes
-            _ = self._children.note(seen(ref.kind, found))
-        else:
-            self._children.gone(place)
+        self._note(gateway, place, found)
         self._note_owner(gateway, ref, stranger=not is_ours(found, gateway))
         return found
+
+    def _note(self, gateway: Gateway, place: Place, found: Object) -> None:
+        child = seen(place.kind, found)
+        if is_ours(found, gateway) and not is_whole(found, gateway):
+            owned = replace(child, owner_uid=gateway.uid, owner_name=gateway.key.name)
+            self._children.loosened(owned)
+        elif _labelled(found):  # a predecessor's too: we are to hear when it goes
+            _ = self._children.note(child)
+        else:
+            self._children.gone(place)
 
     def _note_owner(self, gateway: Gateway, ref: Ref, *, stranger: bool) -> None:
         taken = self._taken.setdefault(gateway.key, set())
@@ -182,7 +189,20 @@ def _own_secrets(gateway: Gateway) -> set[Ref]:
 
 
 def is_ours(found: Mapping[str, Any], gateway: Gateway) -> bool:
-    """Our label, and a controller reference with this gateway's UID."""
+    """Controlled by this gateway; or by nobody, and our labels and our own apply tell whose it is.
+
+    Either may have been taken away by hand; the next apply brings it back.
+    """
+    meta = found["metadata"]
+    owner = controller(meta)
+    if owner:
+        return bool(owner.get("uid") == gateway.uid)
+    has = (meta.get("labels") or {}).items()
+    return names.labels(gateway.key).items() <= has and bool(digest(found["kind"], meta))
+
+
+def is_whole(found: Mapping[str, Any], gateway: Gateway) -> bool:
+    """Our label, and a controller reference with this gateway's UID: only that may be deleted."""
     return _labelled(found) and controller(found["metadata"]).get("uid") == gateway.uid
 
 

@@ -104,16 +104,21 @@ class Switchboard:
     def changed(self, kind: str, metadata: dict[str, Any]) -> None:
         """See ``watches.Listener``."""
         meta = metadata["metadata"]
-        if self._echoes.hold(_place(kind, meta), partial(self.changed, kind, metadata)):
+        place = _place(kind, meta)
+        if self._echoes.hold(place, partial(self.changed, kind, metadata)):
             return
+        before = self._children.get(place)
         if _labelled(meta):
             child = seen(kind, metadata)
-            before = self._children.get(child.place)
             if not self._children.note(child):
                 return  # what we wrote ourselves, or older
             drifted = self._children.drifted(child.place)
             if drifted or kind in TELLING or before is None or before.uid != child.uid:
-                self._wake_owner(child, drifted=drifted)
+                # Without its controller it names nobody to repair it; whoever had it is to look.
+                left = before is not None and not child.owner_name
+                self._wake_owner(before if left else child, drifted=drifted)
+        elif before is not None and before.uid == meta["uid"]:
+            self._lose(before)  # our label is gone, which a watch by label tells as a deletion
         self._wake_readers(kind, meta)
 
     def vanished(self, kind: str, metadata: dict[str, Any]) -> None:
@@ -124,8 +129,7 @@ class Switchboard:
             return
         known = self._children.get(place)
         if known is not None and known.uid == meta["uid"]:
-            self._children.gone(place, meta["uid"])
-            self._wake_owner(known, drifted=True)
+            self._lose(known)
         self._wake_readers(kind, meta)
 
     def listed(self, kind: str, namespace: str, metadata: list[dict[str, Any]]) -> None:
@@ -135,6 +139,10 @@ class Switchboard:
         ours = [seen(kind, item).place for item in metadata if _labelled(item["metadata"])]
         for absent in self._children.keep_only(kind, namespace, set(ours)):
             self._wake_owner(absent, drifted=True)
+
+    def _lose(self, child: Seen) -> None:
+        self._children.gone(child.place, child.uid)
+        self._wake_owner(child, drifted=True)
 
     def _wake_owner(self, child: Seen, *, drifted: bool) -> None:
         if not child.owner_name:

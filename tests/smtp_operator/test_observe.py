@@ -6,9 +6,10 @@ import base64
 
 import pytest
 
-from smtp_operator.fleet.model import Facts, Gateway, Ref
+from smtp_operator.fleet import names
+from smtp_operator.fleet.model import Facts, Gateway, Key, Ref
 from smtp_operator.fleet.spec import read_spec
-from smtp_operator.observe import Observer, after_writing, is_ours
+from smtp_operator.observe import Observer, after_writing, is_ours, is_whole
 from tests.support.cluster_double import ClusterDouble
 from tests.support.fleet_world import IMAGE, KEY, Process, world
 
@@ -98,12 +99,23 @@ async def test_content_of_secrets_stands_where_it_is_asked_for_only() -> None:
     assert "data" not in found.children[Ref("Secret", "alpha-tls")]
 
 
-async def test_label_and_controller_make_it_ours() -> None:
-    """One of them is not enough."""
+async def test_controller_or_label_and_apply_make_it_ours() -> None:
+    """One of label and controller may have been taken away by hand, but for a deletion."""
     cluster, process = world()
     await process.settle()
-    child = cluster.read("Service", *KEY)
-    gateway = typed(cluster)
-    assert is_ours(child, gateway)
-    assert not is_ours({"metadata": {**child["metadata"], "labels": {}}}, gateway)
-    assert not is_ours({"metadata": {**child["metadata"], "ownerReferences": []}}, gateway)
+    child, gateway = cluster.read("Service", *KEY), typed(cluster)
+    meta = child["metadata"]
+    bare, orphan = {**meta, "labels": {}}, {**meta, "ownerReferences": []}
+    other = {**meta["ownerReferences"][0], "uid": "uid-of-old"}
+    cases = [
+        (meta, True, True),
+        (bare, True, False),
+        (orphan, True, False),
+        ({**orphan, "labels": {}}, False, False),
+        ({**orphan, "managedFields": []}, False, False),
+        ({**orphan, "labels": names.labels(Key("mail", "beta"))}, False, False),
+        ({**meta, "ownerReferences": [other]}, False, False),
+    ]
+    for changed, ours, whole in cases:
+        found = {**child, "metadata": changed}
+        assert (is_ours(found, gateway), is_whole(found, gateway)) == (ours, whole)

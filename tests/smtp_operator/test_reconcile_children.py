@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from smtp_operator.cluster.api import Object
@@ -33,6 +35,60 @@ async def test_a_child_edited_by_hand_is_repaired() -> None:
     cluster.edit("Deployment", *KEY, scale, manager="kubectl-scale")
     await process.look()
     assert deployment(cluster)["spec"]["replicas"] == 2
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "Service", "NetworkPolicy"])
+@pytest.mark.parametrize("lost", ["labels", "ownerReferences"])
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_label_or_owner_taken_away_by_hand_is_brought_back(
+    kind: str,
+    lost: str,
+    restarted: bool,  # noqa: FBT001  # a case
+) -> None:
+    """The other one still tells whose it is; its owner is woken, and the pods stay as they are."""
+    cluster, process = world()
+    await process.settle()
+    while await _taken(process):
+        process.clock.advance(10)
+    before = cluster.read(kind, *KEY)["metadata"]
+    if restarted:
+        cluster.on_change = lambda *_: None
+    else:
+        cluster.on_change = partial(_by_label, process)
+    cluster.edit(kind, *KEY, lambda body: body["metadata"].pop(lost))
+    if restarted:
+        process = Process(cluster, process.clock)
+        await process.list_children()
+        cluster.on_change = partial(_by_label, process)
+    else:
+        assert await _taken(process)
+    await process.settle()
+    after = cluster.read(kind, *KEY)["metadata"]
+    assert (after["uid"], after[lost]) == (before["uid"], before[lost])
+    assert conditions(cluster)["ConfigAccepted"] == ("True", "Accepted")
+    while await _taken(process):
+        process.clock.advance(10)
+    cluster.writes.clear()
+    await process.look()
+    assert cluster.writes == []
+
+
+async def test_a_secret_without_our_label_is_told_of_by_the_watch_of_all_secrets() -> None:
+    """Such a watch goes on to show it, where one by label would say that it is gone."""
+    cluster, process = world()
+    await process.settle()
+    while await _taken(process):
+        process.clock.advance(10)
+    cluster.edit("Secret", "mail", "alpha-tls", lambda body: body["metadata"].pop("labels"))
+    assert await _taken(process)
+    await process.settle()
+    assert cluster.read("Secret", "mail", "alpha-tls")["metadata"]["labels"]
+
+
+def _by_label(process: Process, told: str, kind: str, metadata: Object) -> None:
+    """As a watch by label hears it."""
+    labelled = kind == "SmtpGateway" or metadata["metadata"].get("labels")
+    process.hear(told if labelled else "DELETED", kind, metadata)
 
 
 async def test_what_others_add_to_a_child_stays() -> None:

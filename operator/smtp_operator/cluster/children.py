@@ -20,6 +20,7 @@ from smtp_operator.cluster.kinds import KINDS
 
 APPLIED_HASH = "smtp.cakemail.com/applied-hash"
 MANAGER = "smtp-operator"
+LOOSE = "loose"  # no digest: whatever is there is not what we applied
 
 
 class Place(NamedTuple):
@@ -153,6 +154,11 @@ class Children:
         self._kept[child.place] = (child.uid, child.digest)
         self._compared[child.place] = child.uid
         self.note(child)
+
+    def loosened(self, child: Seen) -> None:
+        """Take in one that lost our label or its controller: drifted until our next apply."""
+        self.note(child)
+        self._kept[child.place] = (child.uid, LOOSE)
 
     def gone(self, place: Place, uid: str = "") -> None:
         """Forget an object, if it is the one with this UID."""

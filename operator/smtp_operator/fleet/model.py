@@ -52,7 +52,7 @@ class Facts:
     """What ``observe`` read, once.
 
     Attributes:
-        children: live objects with our labels and controller reference, by kind and name.
+        children: live objects of this gateway's, by kind and name.
         strangers: names that we would use and that somebody else owns.
         secrets: of each referenced Secret its data, None when it is not there. It lives as long
             as one reconcile and is never logged.
