@@ -115,8 +115,8 @@ class Switchboard:
             drifted = self._children.drifted(child.place)
             if drifted or kind in TELLING or before is None or before.uid != child.uid:
                 # Without its controller it names nobody to repair it; whoever had it is to look.
-                left = before is not None and not child.owner_name
-                self._wake_owner(before if left else child, drifted=drifted)
+                owned = child if child.owner_name or before is None else before
+                self._wake_owner(owned, drifted=drifted)
         elif before is not None and before.uid == meta["uid"]:
             self._lose(before)  # our label is gone, which a watch by label tells as a deletion
         self._wake_readers(kind, meta)
