@@ -9,6 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple
 from urllib.parse import quote
 
+from smtp_operator.fleet import model
+
 
 class Kind(NamedTuple):
     """One kind of the API.
@@ -66,7 +68,7 @@ KINDS: dict[str, Kind] = {
 }
 
 GATEWAY = "SmtpGateway"
-OPTIONAL_KINDS = ("Certificate", "ServiceMonitor", "PrometheusRule")
+OPTIONAL_KINDS = model.OPTIONAL_KINDS
 CHILD_KINDS = (
     "ServiceAccount",
     "ConfigMap",

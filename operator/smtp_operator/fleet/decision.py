@@ -20,7 +20,7 @@ from smtp_operator.fleet import certificates, names, status, tls_checks
 from smtp_operator.fleet.checks import evaluate, with_verdict
 from smtp_operator.fleet.conditions import Condition, ConditionType, Reason, merge
 from smtp_operator.fleet.draft import Draft, Failure, Fault, View
-from smtp_operator.fleet.model import Facts, Gateway, Object, Ref
+from smtp_operator.fleet.model import OPTIONAL_KINDS, Facts, Gateway, Object, Ref
 from smtp_operator.fleet.replicas import Replicas, plan
 from smtp_operator.fleet.rollouts import Change, State, change, state
 
@@ -140,7 +140,13 @@ def _kept(view: View) -> frozenset[Ref]:
     newest = {ref for _, ref in sorted(starts)[-KEPT_STARTS:]}
     template = (view.child("Deployment") or {}).get("spec", {}).get("template", {})
     mounted = {ref for ref in view.facts.children if _mentions(template, ref)}
-    return frozenset(newest | mounted | _issued_and_in_use(view))
+    return frozenset(newest | mounted | _issued_and_in_use(view) | _not_served(view))
+
+
+def _not_served(view: View) -> set[Ref]:
+    """Objects of kinds that the cluster does not serve, or that one discovery missed."""
+    away = set(OPTIONAL_KINDS) - view.facts.kinds
+    return {ref for ref in view.facts.children if ref.kind in away}
 
 
 def _issued_and_in_use(view: View) -> set[Ref]:

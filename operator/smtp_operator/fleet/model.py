@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from smtp_operator.fleet.spec import Spec
 
 Object = dict[str, Any]  # as the API server speaks: JSON
+OPTIONAL_KINDS = ("Certificate", "ServiceMonitor", "PrometheusRule")
 
 
 class Key(NamedTuple):
@@ -57,8 +58,7 @@ class Facts:
         secrets: of each referenced Secret its data, None when it is not there. It lives as long
             as one reconcile and is never logged.
         config_maps: of each referenced ConfigMap its data, None when it is not there.
-        kinds: optional kinds that the cluster serves: ``Certificate``, ``ServiceMonitor``,
-            ``PrometheusRule``.
+        kinds: those of ``OPTIONAL_KINDS`` that the cluster serves.
         default_image: the gateway's image of this operator release.
         now: wall clock, UTC.
     """

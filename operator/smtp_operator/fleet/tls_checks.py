@@ -39,6 +39,8 @@ def found(gateway: Gateway, facts: Facts) -> Certificate | None:
 def _cert_manager_served(view: View) -> Condition | None:
     if view.gateway.spec.tls.cert_manager is None or "Certificate" in view.facts.kinds:
         return None
+    if _usable(view) is not None:
+        return None  # nobody renews it now: ExpiringSoon says so in time
     return _tls(
         Reason.ISSUER_FAILED,
         "the cluster serves no cert-manager.io Certificate: install cert-manager, or use "
@@ -61,6 +63,7 @@ def _issuer_works(view: View) -> Condition | None:
 
 
 def _usable(view: View) -> Certificate | None:
+    """The certificate that serves until its end, whoever fails to make the next."""
     certificate = found(view.gateway, view.facts)
     return certificate if certificate and certificate.not_after > view.facts.now else None
 

@@ -104,6 +104,15 @@ def test_the_certificate_of_before_stays_until_the_last_pod_has_another() -> Non
     assert decided(gateway, facts).keep & issued.keys() == issued.keys()
 
 
+@pytest.mark.parametrize("kind", ["Certificate", "ServiceMonitor", "PrometheusRule"])
+def test_what_is_not_served_now_is_kept(kind: str) -> None:
+    """A discovery may miss a kind, and an object that went for it is not made again as it was."""
+    children = {Ref(kind, "mail"): {"metadata": {"name": "mail"}}}
+    missed = some_facts(children=children, kinds=frozenset())
+    assert decided(a_gateway(), missed).keep == children.keys()
+    assert decided(a_gateway(), some_facts(children=children)).keep == frozenset()
+
+
 def test_another_fleet_s_start_configuration_is_not_ours_to_count() -> None:
     """`mail` and `mail-eu` share a beginning; the children of each are its own."""
     made = decided(a_gateway("ma"), some_facts(children=dict(start(n) for n in (1, 2))))

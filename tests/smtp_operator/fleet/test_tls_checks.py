@@ -134,6 +134,17 @@ def test_without_cert_manager_there_is_advice() -> None:
     assert "install cert-manager" in message
 
 
+def test_a_certificate_that_serves_is_good_also_without_cert_manager() -> None:
+    """Its end is near before anybody misses who made it."""
+    none: frozenset[str] = frozenset()
+    assert told(MANAGED, PAIR, kinds=none)[:2] == ("True", "Issued")
+    assert told(MANAGED, user_pair(NAMES, NOW, days=9), kinds=none)[:2] == ("True", "ExpiringSoon")
+    assert told(MANAGED, user_pair(NAMES, NOW, days=-1), kinds=none)[:2] == (
+        "False",
+        "IssuerFailed",
+    )
+
+
 FAILED = {"type": "Issuing", "status": "False", "reason": "Failed", "message": "no such zone"}
 
 
