@@ -28,7 +28,7 @@ from tests.cluster.settings import API_ADDRESS, API_PORT, HOST_ADDRESS, Run, var
 LOOPBACK = "127.0.0.1"
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
-_READY_SECONDS = 90
+_READY_SECONDS = 240
 
 Progress = Callable[[str], None]
 

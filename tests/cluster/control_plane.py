@@ -51,7 +51,7 @@ def _wait_ready(machine: Machine, programs: Path, kubeconfig: Path) -> None:
         except CommandFailed:
             return False
 
-    wait_until("the API server is ready", ready, 60)
+    wait_until("the API server is ready", ready, 180)
 
 
 def arguments(flags: Mapping[str, object]) -> list[str]:

@@ -83,7 +83,7 @@ class Machine:
             *("sh", "-euc", self._setup(init)),
             log=self.logs / "init.log",
         )
-        wait_until(f"machine {self.name} is up", self._is_up, 10, interval=0.02)
+        wait_until(f"machine {self.name} is up", self._is_up, 60, interval=0.02)
 
     def _setup(self, init: Path) -> str:
         steps = [
@@ -157,7 +157,7 @@ class Machine:
             log=self.logs / f"{name}.log",
             env=env,
         )
-        wait_until(f"{name} on {self.name} is started", pid_file.exists, 10, interval=0.01)
+        wait_until(f"{name} on {self.name} is started", pid_file.exists, 60, interval=0.01)
 
     def accompany(self, name: str, *argv: str, inherited: Sequence[int] = ()) -> None:
         """Start a process of the host that ends with the machine.

@@ -78,7 +78,7 @@ def wait_for_service_proxy(machine: Machine) -> None:
         machine.expect_alive("kube-proxy")
         return "chain services" in machine.execute("nft", "list", "ruleset")
 
-    wait_until(f"kube-proxy on {machine.name} has set its rules", programmed, 30)
+    wait_until(f"kube-proxy on {machine.name} has set its rules", programmed, 120)
 
 
 def _wait_for_runtime(machine: Machine) -> None:
@@ -86,7 +86,7 @@ def _wait_for_runtime(machine: Machine) -> None:
         machine.expect_alive("containerd")
         return Path(f"/proc/{machine.init}/root{CONTAINERD_SOCKET}").is_socket()
 
-    wait_until(f"containerd on {machine.name} listens", listening, 30)
+    wait_until(f"containerd on {machine.name} listens", listening, 120)
 
 
 def import_image(machine: Machine, archive: Path) -> None:

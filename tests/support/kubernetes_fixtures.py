@@ -17,7 +17,7 @@ from tests.support.kubernetes_sources import SOURCES, choose
 from tests.support.tools import missing
 
 _WANTED = pytest.StashKey[set[str]]()
-_TIMEOUT_SECONDS = 300  # of one test, with what its fixtures start
+_TIMEOUT_SECONDS = 900  # of one test, with what its fixtures start for the whole session
 _KIND_OPTIONS = ("cluster_name", "keep_cluster", "kind_image", "kind_bin")
 
 

@@ -19,7 +19,7 @@ def enable(cluster: Cluster) -> None:
     programs = CERT_MANAGER.build()
     cluster.kubectl("apply", "--server-side", f"--filename={programs / 'crds'}")
     cluster.kubectl(
-        "wait", "--for=condition=Established", "--timeout=30s", f"--filename={programs / 'crds'}"
+        "wait", "--for=condition=Established", "--timeout=110s", f"--filename={programs / 'crds'}"
     )
     cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": _NAME}})
     ClusterKeys.load(cluster.run.pki).save_kubeconfig(_NAME, _NAME, ["system:masters"])
@@ -37,7 +37,7 @@ def enable(cluster: Cluster) -> None:
         "spec": {"selfSigned": {}},
     }
     cluster.apply(probe)
-    wait_until("cert-manager answers for an issuer", lambda: _probe_is_ready(cluster), 30)
+    wait_until("cert-manager answers for an issuer", lambda: _probe_is_ready(cluster), 120)
     cluster.kubectl("--namespace", _NAME, "delete", "issuer", "probe")
 
 
@@ -45,7 +45,7 @@ def _probe_is_ready(cluster: Cluster) -> bool:
     cluster.machines.control_plane.expect_alive(_NAME)
     try:
         cluster.kubectl(
-            "--namespace", _NAME, "wait", "--for=condition=Ready", "--timeout=1s", "issuer/probe"
+            "--namespace", _NAME, "wait", "--for=condition=Ready", "--timeout=5s", "issuer/probe"
         )
     except CommandFailed:
         return False

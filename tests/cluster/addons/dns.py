@@ -32,7 +32,7 @@ def enable(cluster: Cluster) -> None:
         "kube-system", _NAME, 53, 53, API_ADDRESS, ("TCP", "UDP"), DNS_SERVICE_ADDRESS
     )
     cluster.apply(*ports)
-    wait_until("cluster DNS answers", lambda: _answers(cluster), 30)
+    wait_until("cluster DNS answers", lambda: _answers(cluster), 120)
 
 
 def _answers(cluster: Cluster) -> bool:

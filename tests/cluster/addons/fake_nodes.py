@@ -42,7 +42,7 @@ def enable(cluster: Cluster) -> None:
         "--node-lease-duration-seconds=40",
         f"--server-address={_SERVER}",
     )
-    wait_until("kwok is ready", lambda: _ready(cluster), 30)
+    wait_until("kwok is ready", lambda: _ready(cluster), 120)
 
 
 def _ready(cluster: Cluster) -> bool:
@@ -59,7 +59,7 @@ def add(cluster: Cluster, count: int, pods_each: int = 110) -> list[str]:
     names = [f"fake{number}" for number in range(1, count + 1)]
     cluster.apply(*(_node(name, pods_each) for name in names))
     cluster.kubectl(
-        "wait", "--for=condition=Ready", "--timeout=60s", *(f"node/{name}" for name in names)
+        "wait", "--for=condition=Ready", "--timeout=110s", *(f"node/{name}" for name in names)
     )
     return names
 

@@ -20,11 +20,10 @@ def deploy_web(cluster: Cluster, replicas: int = 2, namespace: str = "default") 
         (HERE / "web" / "web.yaml").read_text().replace("replicas: 2", f"replicas: {replicas}")
     )
     cluster.kubectl("--namespace", namespace, "apply", "--filename=-", stdin=manifest)
-    cluster.kubectl(
-        "--namespace", namespace, "rollout", "status", "deployment/web", "--timeout=90s"
-    )
+    status = ("rollout", "status", "deployment/web", "--timeout=240s")
+    cluster.kubectl("--namespace", namespace, *status, timeout=300)
     address = field(cluster, "service/web", "{.spec.clusterIP}", namespace)
-    wait_until("the Service answers", lambda: answers(cluster, address), 10, interval=0.05)
+    wait_until("the Service answers", lambda: answers(cluster, address), 60, interval=0.05)
     return address
 
 
@@ -48,10 +47,12 @@ def nodes_of_web(cluster: Cluster) -> list[str]:
     return field(cluster, "pods", "{.items[*].spec.nodeName}", "default", *running).split()
 
 
-def get(cluster: Cluster, address: str, path: str = "/", port: int = 80) -> str:
+def get(
+    cluster: Cluster, address: str, path: str = "/", port: int = 80, timeout: float = 10
+) -> str:
     """GET from the switch."""
     with cluster.inside():
-        connection = http.client.HTTPConnection(address, port, timeout=10)
+        connection = http.client.HTTPConnection(address, port, timeout=timeout)
         connection.request("GET", path)
         answer = connection.getresponse()
         body = answer.read().decode().strip()

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.commands import wait_until
 from tests.cluster.tests.machine_state import assert_machine_is_as, machine_state
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).parents[3]
 NAME = f"person-{os.getpid()}"
@@ -101,8 +102,14 @@ def test_an_address_inside_is_published(running: str) -> None:
     status, printed = say("publish", "10.99.0.11", "10256")
     assert status == 0
 
-    with urllib.request.urlopen(f"http://{printed.strip()}/healthz", timeout=10) as answer:
-        assert answer.status == 200
+    def healthy() -> bool:
+        try:
+            with urllib.request.urlopen(f"http://{printed.strip()}/healthz", timeout=10) as answer:
+                return bool(answer.status == 200)
+        except OSError:  # refused too, until kube-proxy has done its first work
+            return False
+
+    wait_until("kube-proxy says that it is healthy", healthy, 60)
 
 
 def test_a_lost_node_shows_and_up_makes_the_cluster_whole(running: str) -> None:

@@ -20,7 +20,7 @@ from tests.cluster.tests.conftest import StartCluster
 from tests.cluster.tests.deployments import deploy_web, get
 from tests.cluster.tests.machine_state import assert_machine_is_as, machine_state
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1200)]
 
 _ROOT = Path(__file__).parents[3]
 _START = """
@@ -41,7 +41,7 @@ def wait_until_both_answer(cluster: Cluster, address: str) -> None:
         answered.add(get(cluster, address))
         return len(answered) == 2
 
-    wait_until("both pods answer", both, 30)
+    wait_until("both pods answer", both, 60)
 
 
 def test_pods_behind_a_service_answer_and_nothing_is_left_afterwards(web_image: Image) -> None:
