@@ -10,7 +10,8 @@ revives one that was deleted.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -273,16 +274,23 @@ class Applier:
         return known if known is not None and known.owner_uid == gateway.uid else None
 
     async def _timed(self, ref: Ref, body: Object, manager: str, *, force: bool) -> Object:
-        began = self._clock.monotonic()
-        result = "applied"
-        try:
+        with counted(ref.kind, self._metrics, self._clock):
             return await self._cluster.apply(body, manager=manager, force=force)
-        except OperatorError as error:
-            result = APPLY_RESULT.get(type(error), "unavailable")
-            raise
-        finally:
-            self._metrics.applies.labels(ref.kind, result).inc()
-            self._metrics.apply_seconds.labels(ref.kind).observe(self._clock.monotonic() - began)
+
+
+@contextmanager
+def counted(kind: str, metrics: Metrics, clock: Clock) -> Iterator[None]:
+    """Count one write, and measure it."""
+    began = clock.monotonic()
+    result = "applied"
+    try:
+        yield
+    except OperatorError as error:
+        result = APPLY_RESULT.get(type(error), "unavailable")
+        raise
+    finally:
+        metrics.applies.labels(kind, result).inc()
+        metrics.apply_seconds.labels(kind).observe(clock.monotonic() - began)
 
 
 APPLY_RESULT: Mapping[type[OperatorError], str] = {

@@ -13,7 +13,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any
 
-from smtp_operator.apply import Applier
+from smtp_operator.apply import Applier, counted
 from smtp_operator.cluster.api import Cluster, Object
 from smtp_operator.cluster.kinds import GATEWAY, KINDS
 from smtp_operator.echoes import Echoes
@@ -260,7 +260,8 @@ class Reconciler:
             "status": dict(status),
         }
         with self._echoes.writing((GATEWAY, *key)):
-            answer = await self._cluster.apply_status(body, manager=STATUS_MANAGER)
+            with counted(GATEWAY, self._metrics, self._clock):
+                answer = await self._cluster.apply_status(body, manager=STATUS_MANAGER)
             self._written_versions[key] = answer["metadata"]["resourceVersion"]
         # Fields of the status that somebody else owns stay; they must not make us write for ever.
         self._statuses[key] = _Written.of(answer.get("status") or {}, status)

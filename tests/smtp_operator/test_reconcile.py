@@ -65,6 +65,16 @@ async def test_nothing_but_status_of_the_users_object_is_written() -> None:
     assert managers == {"smtp-operator-status"}
 
 
+async def test_writes_of_the_status_are_counted_like_those_of_children() -> None:
+    """One as long as nothing changes: the count shows a status that would never rest."""
+    _, process = world(paused=True)
+    labels = {"kind": "SmtpGateway", "result": "applied"}
+    for _ in range(2):
+        await process.look()
+        written = process.metrics.registry.get_sample_value("smtp_operator_apply_total", labels)
+        assert written == 1
+
+
 async def test_a_paused_gateway_is_only_reported() -> None:
     """Nothing but the status is written, whatever is edited."""
     cluster, process = world()
