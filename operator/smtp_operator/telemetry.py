@@ -74,7 +74,9 @@ class Metrics:
             self.queue_depth.labels(priority)
             self.queue_wait.labels(priority)
         self.key_oldest = Gauge(
-            "smtp_operator_key_oldest_seconds", "Wait of the key that waits longest.", registry=r
+            "smtp_operator_key_oldest_seconds",
+            "Since the key was due that has had no good look for longest.",
+            registry=r,
         )
         self.leader = Gauge("smtp_operator_leader", "1 while this process leads.", registry=r)
         self.loop_lag = Gauge(

@@ -98,9 +98,11 @@ class Agenda(Generic[K]):
         self._heap: list[tuple[float, int, K]] = []
         self._order = itertools.count()
         self._failures: dict[K, int] = {}
+        self._owed: dict[K, float] = {}  # since when a good look is; see ``oldest``
 
     def add(self, key: K, priority: Priority, now: float) -> None:
         """Make a key due at once; a second add only raises its priority."""
+        self._owed.setdefault(key, now)
         if key in self._running:
             self._running[key].add(priority, now)
             return
@@ -130,8 +132,12 @@ class Agenda(Generic[K]):
         return delay
 
     def succeed(self, key: K) -> None:
-        """Forget earlier failures of a key."""
+        """Forget earlier failures of a key; what was added during this run is still owed."""
         self._failures.pop(key, None)
+        self._owed.pop(key, None)
+        run = self._running.get(key)
+        if run is not None and run.added is not None:
+            self._owed[key] = run.added[1]
 
     def forget(self, key: K) -> None:
         """Forget failures and what was planned for later: the object is gone."""
@@ -164,8 +170,11 @@ class Agenda(Generic[K]):
         return len(self._waiting[priority])
 
     def oldest(self) -> float | None:
-        """Since when the key waits that waits longest."""
-        return min((t for line in self._waiting.values() for t in line.values()), default=None)
+        """Since when the key is due that has had no good look for longest.
+
+        It may wait in line, hang in its run, or fail again and again: a user sees no difference.
+        """
+        return min(self._owed.values(), default=None)
 
     def failures(self, key: K) -> int:
         """How often in a row a key has failed."""
@@ -258,7 +267,7 @@ class WorkQueue(Generic[K]):
         self._changed()
 
     def oldest_seconds(self) -> float:
-        """How long the key waits that waits longest."""
+        """How long the key is due that has had no good look for longest."""
         since = self._agenda.oldest()
         return 0.0 if since is None else max(0.0, self._clock.monotonic() - since)
 

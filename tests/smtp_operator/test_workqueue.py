@@ -206,6 +206,57 @@ async def test_the_longest_wait_is_known() -> None:
     assert work.oldest_seconds() == 4.0
 
 
+async def test_a_key_that_fails_again_and_again_is_due_since_the_first_time() -> None:
+    """In its back-off it stands in no line, and yet nobody has looked at it."""
+    work, clock, _ = queue()
+    work.add("a")
+    for _ in range(3):
+        assert await work.take() is not None
+        delay = work.retry("a")
+        work.done("a")
+        clock.advance(delay)
+    clock.advance(900.0)
+    assert work.oldest_seconds() > 900.0
+    assert await work.take() is not None
+    work.succeed("a")
+    work.done("a")
+    assert work.oldest_seconds() == 0.0
+
+
+async def test_a_key_whose_run_hangs_is_due() -> None:
+    """No line shows it while a worker has it."""
+    work, clock, _ = queue()
+    work.add("a")
+    assert await work.take() is not None
+    clock.advance(900.0)
+    assert work.oldest_seconds() == 900.0
+
+
+async def test_a_good_look_does_not_count_for_what_was_added_during_it() -> None:
+    """It may have read too early; its own wait begins there."""
+    work, clock, _ = queue()
+    work.add("a")
+    assert await work.take() is not None
+    clock.advance(3.0)
+    work.add("a")
+    clock.advance(2.0)
+    work.succeed("a")
+    work.done("a")
+    assert work.oldest_seconds() == 2.0
+
+
+async def test_the_next_look_is_no_debt_before_its_time() -> None:
+    """A resync in ten minutes makes nobody wait."""
+    work, clock, _ = queue()
+    work.add("a")
+    assert await work.take() is not None
+    work.succeed("a")
+    work.add_after("a", 600.0)
+    work.done("a")
+    clock.advance(599.0)
+    assert work.oldest_seconds() == 0.0
+
+
 async def test_the_bucket_gives_urgent_requests_the_next_token() -> None:
     """An edit overtakes what is new, and that the first look at everything."""
     clock = GivenClock()
