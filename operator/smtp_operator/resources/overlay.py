@@ -92,4 +92,12 @@ def _key(item: Any, fields: tuple[str, ...], path: Path) -> tuple[Any, ...]:
     missing = [name for name, value in zip(fields, key, strict=True) if value is None]
     if missing:
         raise OverlayMalformed(f"podTemplate.{where}: each element needs {', '.join(missing)}")
+    odd = [name for name, value in zip(fields, key, strict=True) if not _is_scalar(value)]
+    if odd:
+        text = f"podTemplate.{where}: {', '.join(odd)} must be a text or a number"
+        raise OverlayMalformed(text)
     return key
+
+
+def _is_scalar(value: Any) -> bool:
+    return isinstance(value, (str, int, float))

@@ -23,6 +23,7 @@ APPARMOR = frozenset({"RuntimeDefault", "Localhost"})
 SELINUX_TYPES = frozenset({
     "", "container_t", "container_init_t", "container_kvm_t", "container_engine_t",
 })  # fmt: skip
+PROC_MOUNTS = frozenset({"Default"})
 SYSCTLS = frozenset({
     "kernel.shm_rmid_forced", "net.ipv4.ip_local_port_range", "net.ipv4.ip_unprivileged_port_start",
     "net.ipv4.tcp_syncookies", "net.ipv4.ping_group_range", "net.ipv4.ip_local_reserved_ports",
@@ -59,6 +60,11 @@ def _items(value: Any) -> Iterator[Pod]:
     )
 
 
+def _among(value: Any, allowed: frozenset[str]) -> bool:
+    """A mapping or list, which the schema lets through, is nowhere among texts."""
+    return isinstance(value, str) and value in allowed
+
+
 def _containers(pod: Pod) -> Iterator[tuple[str, Pod]]:
     for field in ("initContainers", "containers"):
         for container in _items(pod.get(field)):
@@ -79,7 +85,7 @@ def _volumes(pod: Pod) -> Iterator[Finding]:
 
 def _sysctls(pod: Pod) -> Iterator[Finding]:
     for sysctl in _items(_mapping(pod.get("securityContext")).get("sysctls")):
-        if sysctl.get("name") not in SYSCTLS:
+        if not _among(sysctl.get("name"), SYSCTLS):
             yield f"sysctl {sysctl.get('name', '?')} is not allowed"
 
 
@@ -97,13 +103,13 @@ def _user(context: Pod) -> Iterator[Finding]:
 
 def _confinement(context: Pod) -> Iterator[Finding]:
     seccomp = _mapping(context.get("seccompProfile")).get("type")
-    if seccomp is not None and seccomp not in SECCOMP:
+    if seccomp is not None and not _among(seccomp, SECCOMP):
         yield "seccompProfile must be RuntimeDefault or Localhost"
     apparmor = _mapping(context.get("appArmorProfile")).get("type")
-    if apparmor is not None and apparmor not in APPARMOR:
+    if apparmor is not None and not _among(apparmor, APPARMOR):
         yield "appArmorProfile must be RuntimeDefault or Localhost"
     selinux = _mapping(context.get("seLinuxOptions"))
-    if selinux.get("type", "") not in SELINUX_TYPES:
+    if not _among(selinux.get("type", ""), SELINUX_TYPES):
         yield "seLinuxOptions.type is not allowed"
     if selinux.get("user") or selinux.get("role"):
         yield "seLinuxOptions must set neither user nor role"
@@ -120,7 +126,8 @@ def _container_context(container: Pod, pod: Pod) -> Iterator[Finding]:
         yield "privileged must not be set"
     if context.get("allowPrivilegeEscalation") is not False:
         yield "allowPrivilegeEscalation must be false"
-    if context.get("procMount") not in {None, "Default"}:
+    mount = context.get("procMount")
+    if mount is not None and not _among(mount, PROC_MOUNTS):
         yield "procMount must be Default"
     if not context.get("runAsNonRoot", pod_context.get("runAsNonRoot")):
         yield "runAsNonRoot must be true"

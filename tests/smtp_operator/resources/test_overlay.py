@@ -81,6 +81,10 @@ def test_neither_side_is_changed() -> None:
             {"spec": {"containers": [{"image": "x"}]}},
             "podTemplate.spec.containers: each element needs name",
         ),
+        (
+            {"spec": {"containers": [{"name": {"a": 1}}]}},
+            "podTemplate.spec.containers: name must be a text or a number",
+        ),
     ],
 )
 def test_another_shape_is_told_with_its_place(over: Any, sentence: str) -> None:

@@ -97,6 +97,20 @@ CASES: list[tuple[dict[str, Any], str]] = [
         "container gateway: allowPrivilegeEscalation must be false",
     ),
     (of_context(procMount="Unmasked"), "container gateway: procMount must be Default"),
+    (of_context(procMount={}), "container gateway: procMount must be Default"),
+    (
+        of_pod(securityContext={"seccompProfile": {"type": ["RuntimeDefault"]}}),
+        "seccompProfile must be RuntimeDefault or Localhost",
+    ),
+    (
+        of_pod(securityContext={"appArmorProfile": {"type": {}}}),
+        "appArmorProfile must be RuntimeDefault or Localhost",
+    ),
+    (
+        of_pod(securityContext={"seLinuxOptions": {"type": []}}),
+        "seLinuxOptions.type is not allowed",
+    ),
+    (of_pod(securityContext={"sysctls": [{"name": {}}]}), "sysctl {} is not allowed"),
     (of_context(runAsUser=0), "container gateway: runAsUser must not be 0"),
     (
         of_context(capabilities={"drop": []}),
