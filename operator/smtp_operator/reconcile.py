@@ -17,7 +17,7 @@ from smtp_operator.apply import Applier, counted
 from smtp_operator.cluster.api import Cluster, Object
 from smtp_operator.cluster.kinds import GATEWAY, KINDS
 from smtp_operator.echoes import Echoes
-from smtp_operator.errors import NotFound, SpecInvalid
+from smtp_operator.errors import ClusterUnavailable, Conflict, NotFound, SpecInvalid
 from smtp_operator.fleet import hashes
 from smtp_operator.fleet.conditions import Reason
 from smtp_operator.fleet.decision import (
@@ -140,6 +140,16 @@ class Reconciler:
             OperatorError: something that may go better next time; nothing is left half done that
                 the next look would not finish.
         """
+        try:
+            return await self._look(key, log)
+        except (ClusterUnavailable, Conflict, NotFound):
+            raise
+        except Exception:
+            # What fails for good, or is a defect of ours, must not hold the others' rollouts.
+            self._pacing.pass_over(key)
+            raise
+
+    async def _look(self, key: Key, log: Log) -> Done | After:
         live = await self._read(key)
         if live is None:
             return self._forget(key, log)

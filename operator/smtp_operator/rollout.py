@@ -114,6 +114,10 @@ class Pacing:
         self._fleets.pop(key, None)
         self._admitted.discard(key)
 
+    def pass_over(self, key: Key) -> None:
+        """A fleet that cannot be looked at: nobody waits to see it."""
+        self._expected.discard(key)
+
     def turn(self, key: Key) -> bool:
         """Whether this fleet may take what an upgrade changed."""
         return key in self._admitted

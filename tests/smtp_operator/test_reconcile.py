@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from smtp_operator.cluster.api import Object
+from smtp_operator.errors import ClusterUnavailable, Refused
 from smtp_operator.fleet.model import Key
 from smtp_operator.reconcile import After, Done
+from smtp_operator.rollout import Halt
 from tests.support.cluster_double import refused
 from tests.support.fleet_world import (
     EXPECTED,
@@ -152,6 +156,35 @@ async def test_a_refused_pod_template_changes_nothing() -> None:
     after = cluster.snapshot("mail")
     del before["SmtpGateway", "alpha"], after["SmtpGateway", "alpha"]
     assert after == before
+    assert conditions(cluster)["ConfigAccepted"] == ("False", "PodTemplateRejected")
+
+
+@pytest.mark.parametrize(
+    ("error", "halt"),
+    [
+        (ValueError("a defect"), Halt.NONE),
+        (Refused("no right", status=403), Halt.NONE),
+        (ClusterUnavailable("an outage"), Halt.UNSEEN),
+    ],
+)
+async def test_a_look_that_will_always_fail_holds_no_rollouts(error: Exception, halt: Halt) -> None:
+    """After a start nobody begins before each fleet was seen; this one never is."""
+    cluster, process = world()
+    process.pacing.expect([KEY])
+
+    def fail(*_: str) -> Object:
+        raise error
+
+    cluster.before_get = fail
+    with pytest.raises(type(error)):
+        await process.look()
+    assert process.pacing.halt(process.clock.monotonic()) is halt
+
+
+async def test_a_pod_template_of_another_shape_is_told() -> None:
+    """Its schema lets anything through, and a look must come to a status all the same."""
+    cluster, process = world(podTemplate={"spec": {"containers": [{"name": {"a": "b"}}]}})
+    await process.settle()
     assert conditions(cluster)["ConfigAccepted"] == ("False", "PodTemplateRejected")
 
 

@@ -167,3 +167,13 @@ def test_a_fleet_that_is_gone_blocks_nobody() -> None:
     assert queue.admit(0.0) == [key(1)]
     queue.forget(key(1))
     assert queue.admit(0.0) == [key(2)]
+
+
+def test_a_fleet_that_cannot_be_looked_at_blocks_nobody() -> None:
+    """It may never be seen; who has been goes on."""
+    queue = pacing()
+    queue.expect([key(1), key(2)])
+    queue.see(key(1), WAITING, 0)
+    assert queue.admit(0) == []
+    queue.pass_over(key(2))
+    assert queue.admit(0) == [key(1)]

@@ -45,6 +45,7 @@ class ClusterDouble:
         changes: how many writes changed anything.
         events: Events created.
         refuse: called before each apply with its body; what it raises is the answer.
+        before_get: called before each read with its place; what it raises is the answer.
         on_change: called with (type, kind, metadata) after each change.
     """
 
@@ -56,6 +57,7 @@ class ClusterDouble:
         self.changes = 0
         self.events: list[Object] = []
         self.refuse: Callable[[Object], None] = lambda _: None
+        self.before_get: Callable[[str, str, str], object] = lambda *_: None
         self.on_change: Callable[[str, str, Object], None] = lambda *_: None
         self.die_after: int | None = None
         self.reads = 0
@@ -65,6 +67,7 @@ class ClusterDouble:
     async def get(self, kind: str, namespace: str, name: str) -> Object:
         """See ``Cluster``."""
         self.reads += 1
+        self.before_get(kind, namespace, name)
         return self.read(kind, namespace, name)
 
     async def list_metadata(
