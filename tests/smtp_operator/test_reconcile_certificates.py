@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
 
+from smtp_operator.cluster.api import Object
 from smtp_operator.reconcile import After
-from tests.support.cluster_double import ClusterDouble
-from tests.support.fleet_world import KEY, Process, pods_become_ready, world
+from tests.support.cluster_double import ClusterDouble, refused
+from tests.support.fleet_world import KEY, Process, conditions, pods_become_ready, world
 
 FORTY_YEARS = timedelta(days=14_610)
 
@@ -53,3 +55,21 @@ async def test_leaves_follow_each_other_under_an_authority_that_lasts(
     await process.look()
     pods_become_ready(cluster)
     assert await through(process, cluster, FORTY_YEARS) == (leaves, authorities)
+
+
+@pytest.mark.parametrize(
+    "refuses",
+    [refused("Secret"), refused("Deployment", status=422, detail="spec.template: bad")],
+    ids=["Secret", "pod template"],
+)
+async def test_a_refused_certificate_is_tried_again_after_a_minute(
+    refuses: Callable[[Object], None],
+) -> None:
+    """Not each second with new keys: a quota, or a policy, is seldom raised at once."""
+    cluster, process = world(podTemplate={"spec": {"hostname": "x"}})
+    cluster.refuse = refuses
+    assert await process.look() == After(60.0)
+    assert ("Secret", "alpha-tls") not in cluster.names("mail")
+    cluster.refuse = lambda _: None
+    await process.look()
+    assert conditions(cluster)["TLSReady"] == ("True", "Issued")

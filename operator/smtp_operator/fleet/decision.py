@@ -95,7 +95,7 @@ def decide(
         replicas=plan(gateway, facts),
         issue_certificate=certificates.issue_due(gateway, facts),
         keep=_kept(view),
-        requeue_seconds=_requeue(gateway, facts, proceed=proceed),
+        requeue_seconds=_requeue(gateway, facts, writing=proceed and not failures),
         draft=draft,
     )
 
@@ -173,9 +173,12 @@ def _mentions(template: Mapping[str, Any], ref: Ref) -> bool:
     return ref.name in [*named, *(source.get("configMapRef", {}).get("name") for source in sources)]
 
 
-def _requeue(gateway: Gateway, facts: Facts, *, proceed: bool) -> float | None:
-    """The next moment at which time alone changes the answer: a renewal, or an end."""
-    if proceed and certificates.issue_due(gateway, facts):
+def _requeue(gateway: Gateway, facts: Facts, *, writing: bool) -> float | None:
+    """The next moment at which time alone changes the answer: a renewal, or an end.
+
+    What was refused is tried again when its condition says, not a second later with new keys.
+    """
+    if writing and certificates.issue_due(gateway, facts):
         return SOON_SECONDS
     certificate = tls_checks.found(gateway, facts)
     if certificate is None:
