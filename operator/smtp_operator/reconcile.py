@@ -192,7 +192,7 @@ class Reconciler:
         key, now = gateway.key, self._clock.monotonic()
         answer = partial(decide, gateway, facts, proposal, failures=failures)
         decision = answer(turn=self._pacing.turn(key))
-        self._pacing.see(key, _sight(gateway, decision), now)
+        self._pacing.see(key, _sight(gateway, decision, failures), now)
         if decision.rollout is State.WAITING:
             self.next_turns()
             decision = answer(turn=self._pacing.turn(key))
@@ -332,13 +332,17 @@ def _gateway(key: Key, live: Object) -> Gateway:
     )
 
 
-def _sight(gateway: Gateway, decision: Decision) -> Sight:
+def _sight(gateway: Gateway, decision: Decision, failures: Sequence[Failure]) -> Sight:
+    # Who holds upgrades back lets them through by his own word, and answers for them.
+    paced = gateway.spec.rollout.on_operator_upgrade != "Hold"
     return Sight(
         wave=gateway.spec.rollout.wave,
         waiting=decision.rollout is State.WAITING and decision.proceed,
         current=decision.change is Change.NONE,
         edited=decision.change in {Change.USER, Change.FIRST},
         rolling=decision.rollout is State.PROGRESSING and decision.proceed,
+        refused=bool(failures) and decision.change is not Change.NONE and not decision.hold,
+        upgraded=decision.upgraded and paced,
         failed=decision.rollout is State.FAILED,
         ready=_is(decision.status, "Ready"),
     )

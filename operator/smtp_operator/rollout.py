@@ -2,16 +2,16 @@
 
 What a user edits rolls at once and is none of this module's business. What a new operator renders
 differently is queued: by wave, inside a wave by name, a share of all fleets at a time. Wave 0 is
-the canary: it must have been ready for a while before the next wave begins. A failure stops all;
-but when fleets that are not rolling lose readiness too, the API or the cluster is ill, and the
-queue only waits.
+the canary: it must have been ready for a while before the next wave begins. A failure stops all,
+but only of a fleet that was sound before: what a user broke stops nobody. And when fleets that are
+not rolling lose readiness too, the API or the cluster is ill, and the queue only waits.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from smtp_operator.fleet.model import Key
@@ -37,8 +37,11 @@ class Sight:
         wave: of its spec, 0 to 9.
         waiting: an operator upgrade changed its pods, and they do not run it yet.
         current: they run, or are getting, what this operator renders.
-        edited: the user changed its pods; what comes of that is no failure of an upgrade.
-        rolling: its pods are being replaced now.
+        edited: the user changed its pods; the whole rollout is the user's then.
+        rolling: its pods are being replaced now, or about to be.
+        refused: the API server took no new pods; those that are there run on.
+        upgraded: an upgrade brought what they run, or brings it, and the fleet was sound before.
+            Only what comes of that can be a failure of the upgrade.
         failed: its rollout missed its deadline.
         ready: its condition.
     """
@@ -48,16 +51,22 @@ class Sight:
     current: bool
     edited: bool
     rolling: bool
+    refused: bool
+    upgraded: bool
     failed: bool
     ready: bool
+
+    @property
+    def through(self) -> bool:
+        """Nothing more is to come, of what can: who was broken before may stay so."""
+        return not self.waiting and not self.rolling and (self.ready or not self.upgraded)
 
 
 @dataclass(slots=True)
 class _Fleet:
     sight: Sight
-    settled_since: float | None  # ready, and neither waiting nor rolling
+    settled_since: float | None
     lost_at: float | None
-    edited: bool
 
 
 class Pacing:
@@ -94,19 +103,21 @@ class Pacing:
         """Take in one look at a fleet."""
         self._expected.discard(key)
         before = self._fleets.get(key)
-        # A rollout takes no readiness away, so the canary's minutes begin when it is through.
-        settled = sight.ready and not sight.rolling and not sight.waiting
+        if before is not None:
+            sight = _tried_again(before.sight, sight)
+        # A rollout takes no readiness away, so the canary's minutes begin when it is through. What
+        # the API server did not take of an upgrade, the canary has not tried.
+        settled = sight.through and not (sight.refused and sight.upgraded)
         settled_since = now if settled else None
-        lost_at, edited = None, sight.edited
+        lost_at = None
         if before is not None:
             if settled and before.settled_since is not None:
                 settled_since = before.settled_since
             if not sight.ready:
                 lost_at = now if before.sight.ready else before.lost_at
-            edited = edited or (before.edited and key not in self._admitted)
-        self._fleets[key] = _Fleet(sight, settled_since, lost_at, edited)
-        if not sight.waiting and not sight.rolling and sight.ready:
-            self._admitted.discard(key)  # through
+        self._fleets[key] = _Fleet(sight, settled_since, lost_at)
+        if sight.edited or (sight.through and not sight.refused):
+            self._admitted.discard(key)
 
     def forget(self, key: Key) -> None:
         """A fleet is gone."""
@@ -128,9 +139,9 @@ class Pacing:
             return Halt.HELD
         if self._expected:
             return Halt.UNSEEN
-        if any(self._lost_lately(key, now) for key in self._fleets if not self._upgraded(key)):
+        if any(self._lost_lately(key, now) for key in self._fleets if not self._touched(key)):
             return Halt.ILL
-        if any(self._went_wrong(key) for key in self._fleets if self._upgraded(key)):
+        if any(self._went_wrong(key) for key in self._fleets):
             return Halt.FAILED
         return Halt.NONE
 
@@ -165,9 +176,11 @@ class Pacing:
         return fleet.sight.waiting and key not in self._admitted
 
     def _under_way(self, key: Key) -> bool:
-        return key in self._admitted or self._fleets[key].sight.rolling
+        """What was refused keeps its turn, to be tried again, but no place."""
+        sight = self._fleets[key].sight
+        return sight.rolling or (key in self._admitted and not sight.refused)
 
-    def _upgraded(self, key: Key) -> bool:
+    def _touched(self, key: Key) -> bool:
         """It was let begin, or has the new revision, perhaps from before a restart of ours."""
         return key in self._admitted or self._fleets[key].sight.current
 
@@ -177,10 +190,17 @@ class Pacing:
 
     def _went_wrong(self, key: Key) -> bool:
         fleet = self._fleets[key]
-        if fleet.edited:
+        if not fleet.sight.upgraded or fleet.sight.refused:
             return False
         return fleet.sight.failed or (key in self._admitted and fleet.lost_at is not None)
 
     def _lost_lately(self, key: Key, now: float) -> bool:
         lost_at = self._fleets[key].lost_at
         return lost_at is not None and now - lost_at < self._ill
+
+
+def _tried_again(before: Sight, sight: Sight) -> Sight:
+    """What was refused stays so until it is taken, else each new try would take a place."""
+    if before.refused and sight.rolling and not sight.current:
+        return replace(sight, rolling=False, refused=True)
+    return sight

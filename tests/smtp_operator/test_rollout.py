@@ -7,10 +7,13 @@ from dataclasses import replace
 from smtp_operator.fleet.model import Key
 from smtp_operator.rollout import Halt, Pacing, Sight
 
-WAITING = Sight(wave=5, waiting=True, current=False, edited=False, rolling=False, failed=False,
-                ready=True)  # fmt: skip
-DONE = replace(WAITING, waiting=False, current=True)
+WAITING = Sight(wave=5, waiting=True, current=False, edited=False, rolling=False, refused=False,
+                upgraded=False, failed=False, ready=True)  # fmt: skip
+DONE = replace(WAITING, waiting=False, current=True, upgraded=True)
 ROLLING = replace(DONE, rolling=True)
+BROKEN = replace(WAITING, ready=False)
+EDITED = replace(WAITING, waiting=False, edited=True)
+REFUSED = replace(WAITING, waiting=False, refused=True)
 
 
 def key(number: int) -> Key:
@@ -107,12 +110,93 @@ def test_a_failure_from_before_a_restart_stops_all_too() -> None:
 def test_what_a_user_broke_stops_nobody() -> None:
     """An edit that failed is the user's; so is a fleet that was broken before the upgrade."""
     queue = pacing()
-    queue.see(key(0), replace(ROLLING, edited=True, current=False), 0.0)
-    queue.see(key(0), replace(DONE, failed=True, ready=False), 1.0)
-    queue.see(key(1), replace(WAITING, failed=True, ready=False), 1.0)
+    queue.see(key(0), replace(EDITED, rolling=True), 0.0)
+    queue.see(key(0), replace(DONE, upgraded=False, failed=True, ready=False), 1.0)
+    queue.see(key(1), BROKEN, 1.0)
     queue.see(key(2), WAITING, 1.0)
     assert queue.halt(1.0) is Halt.NONE
     assert queue.admit(1.0) == [key(1)]
+    queue.see(key(1), replace(BROKEN, waiting=False, current=True, rolling=True), 2.0)
+    assert queue.admit(2.0) == []
+    queue.see(key(1), replace(BROKEN, waiting=False, current=True, failed=True), 602.0)
+    assert queue.halt(602.0) is Halt.NONE
+    assert queue.admit(602.0) == [key(2)]
+
+
+def test_a_later_wave_does_not_wait_for_a_fleet_that_was_broken_before() -> None:
+    """It has had its rollout; nobody knows when its user mends it."""
+    queue = pacing()
+    queue.see(key(1), replace(BROKEN, wave=1), 0.0)
+    queue.see(key(2), replace(WAITING, wave=2), 0.0)
+    assert queue.admit(0.0) == [key(1)]
+    queue.see(key(1), replace(BROKEN, wave=1, waiting=False, current=True), 1.0)
+    assert queue.admit(1.0) == [key(2)]
+
+
+def test_a_canary_that_was_broken_before_blocks_nobody_but_has_its_minutes() -> None:
+    """It cannot vouch for anything, and is no reason to stop either."""
+    queue = pacing()
+    queue.see(key(0), replace(BROKEN, wave=0), 0.0)
+    queue.see(key(1), WAITING, 0.0)
+    assert queue.admit(0.0) == [key(0)]
+    queue.see(key(0), replace(BROKEN, wave=0, waiting=False, current=True), 10.0)
+    assert queue.admit(309.0) == []
+    assert queue.admit(310.0) == [key(1)]
+
+
+def test_a_failure_that_no_upgrade_caused_stops_nobody_after_a_restart() -> None:
+    """A mistyped image that the upgrade does not touch; the Deployment remembers whose it is."""
+    queue = pacing()
+    queue.see(key(0), replace(DONE, upgraded=False, failed=True), 0.0)
+    queue.see(key(1), WAITING, 0.0)
+    assert queue.halt(0.0) is Halt.NONE
+    assert queue.admit(0.0) == [key(1)]
+
+
+def test_an_edit_takes_a_fleet_out_of_the_upgrade() -> None:
+    """The rollout is the user's then, and so is its failure."""
+    queue = pacing()
+    queue.see(key(0), WAITING, 0.0)
+    queue.see(key(1), WAITING, 0.0)
+    assert queue.admit(0.0) == [key(0)]
+    queue.see(key(0), replace(EDITED, rolling=True), 1.0)
+    queue.see(key(0), replace(DONE, upgraded=False, rolling=True, ready=False), 2.0)
+    assert queue.halt(2.0) is Halt.NONE
+    assert queue.admit(2.0) == []
+    queue.see(key(0), replace(DONE, upgraded=False, failed=True, ready=False), 3.0)
+    assert queue.admit(3.0) == [key(1)]
+
+
+def test_pods_that_the_api_server_refused_take_no_place() -> None:
+    """Neither a user's nor an upgrade's, nor each time that they are tried again."""
+    queue = pacing()
+    queue.see(key(0), replace(EDITED, wave=1, rolling=True), 0.0)
+    queue.see(key(0), replace(EDITED, wave=1, refused=True), 0.0)
+    queue.see(key(1), replace(WAITING, wave=1), 0.0)
+    queue.see(key(2), replace(WAITING, wave=2), 0.0)
+    assert queue.admit(1.0) == [key(1)]
+    queue.see(key(1), replace(REFUSED, wave=1, upgraded=True), 2.0)
+    assert queue.turn(key(1))
+    assert queue.admit(2.0) == [key(2)]
+    queue.see(key(2), replace(DONE, wave=2), 3.0)
+    queue.see(key(3), replace(WAITING, wave=3), 3.0)
+    queue.see(key(0), replace(EDITED, wave=1, rolling=True), 60.0)
+    queue.see(key(1), replace(REFUSED, wave=1, refused=False, rolling=True, upgraded=True), 60.0)
+    assert queue.admit(60.0) == [key(3)]
+    queue.see(key(1), replace(ROLLING, wave=1), 61.0)
+    queue.see(key(3), replace(DONE, wave=3), 61.0)
+    queue.see(key(4), replace(WAITING, wave=4), 61.0)
+    assert queue.admit(61.0) == []
+
+
+def test_a_canary_whose_new_pods_were_refused_has_tried_nothing() -> None:
+    """It is ready only because its old pods are."""
+    queue = pacing()
+    queue.see(key(0), replace(WAITING, wave=0), 0.0)
+    queue.see(key(1), WAITING, 0.0)
+    assert queue.admit(0.0) == [key(0)]
+    queue.see(key(0), replace(REFUSED, wave=0, upgraded=True), 1.0)
+    assert queue.admit(1000.0) == []
 
 
 def test_readiness_lost_while_rolling_stops_all() -> None:

@@ -15,7 +15,7 @@ from smtp_operator.fleet.conditions import Condition, ConditionType, Reason
 from smtp_operator.fleet.draft import View
 from smtp_operator.fleet.names import APPROVE, refs
 from smtp_operator.fleet.references import Reference, config_maps, credentials
-from smtp_operator.fleet.rollouts import Change, State, change, started, state
+from smtp_operator.fleet.rollouts import Change, State, change, refused, started, state
 
 Check = Callable[[View], Condition | None]
 
@@ -126,6 +126,9 @@ def _progress(view: View) -> Condition:
     if view.stopped and change(view) is not Change.NONE:
         text = "a new revision waits until the spec is accepted and not paused"
         status, reason, message = False, Reason.NOT_EVALUATED, text
+    elif refused(view):
+        text = "the cluster refused the new revision; see Degraded"
+        status, reason, message = False, Reason.APPLY_FAILED, text
     elif not started(view) and state(view) is State.PROGRESSING:
         status, reason, message = True, Reason.FIRST_START, "the first pods are starting"
     else:

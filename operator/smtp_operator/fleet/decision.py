@@ -22,7 +22,7 @@ from smtp_operator.fleet.conditions import Condition, ConditionType, Reason, mer
 from smtp_operator.fleet.draft import Draft, Failure, Fault, View
 from smtp_operator.fleet.model import OPTIONAL_KINDS, Facts, Gateway, Object, Ref
 from smtp_operator.fleet.replicas import Replicas, plan
-from smtp_operator.fleet.rollouts import Change, State, change, state
+from smtp_operator.fleet.rollouts import Change, State, change, state, upgraded
 
 __all__ = [
     "Change", "Decision", "Draft", "Failure", "Fault", "Replicas", "State", "decide", "refused",
@@ -42,6 +42,7 @@ class Decision:
         proceed: render, apply and prune; False writes nothing but the status.
         change: who changed the pod, if anybody.
         rollout: where the rollout stands.
+        upgraded: an operator upgrade brought the pods' revision, or brings it, to a sound fleet.
         hold: keep the running pod template; everything else is applied.
         replicas: what the Deployment carries.
         issue_certificate: a new self-signed leaf is due; ``render`` makes it.
@@ -55,6 +56,7 @@ class Decision:
     proceed: bool
     change: Change
     rollout: State
+    upgraded: bool
     hold: bool
     replicas: Replicas
     issue_certificate: bool
@@ -91,6 +93,7 @@ def decide(
         proceed=proceed,
         change=change(view),
         rollout=stage,
+        upgraded=upgraded(view, ready=_ready(conditions)),
         hold=stage in {State.WAITING, State.HELD},
         replicas=plan(gateway, facts),
         issue_certificate=certificates.issue_due(gateway, facts),
@@ -127,6 +130,10 @@ def _proceeds(gateway: Gateway, conditions: Sequence[Condition]) -> bool:
     accepted = next(item for item in conditions if item.type is ConditionType.CONFIG_ACCEPTED)
     trying = accepted.holds or accepted.reason is Reason.POD_TEMPLATE_REJECTED
     return trying and not gateway.spec.paused
+
+
+def _ready(conditions: Sequence[Condition]) -> bool:
+    return next(item.holds for item in conditions if item.type is ConditionType.READY)
 
 
 def _kept(view: View) -> frozenset[Ref]:

@@ -78,6 +78,10 @@ class View:
         """A live child; its name is the gateway's unless given."""
         return self.facts.children.get(Ref(kind, name or self.gateway.key.name))
 
+    def refused(self, kind: str) -> bool:
+        """Whether the API server refused the child of this kind."""
+        return any(failure.ref.kind == kind for failure in self.failures)
+
     def failed(self, reason: Reason) -> Failure | None:
         """The first failure of this kind."""
         return next((failure for failure in self.failures if failure.reason is reason), None)

@@ -47,21 +47,41 @@ def state(view: View) -> State:
     """What the user's edit does at once, an operator upgrade does when it is let."""
     made = change(view)
     deployment = view.child("Deployment")
+    there = State.IDLE if deployment is None else _of_pods(deployment)
     if view.stopped:
-        return State.IDLE if deployment is None else _of_pods(deployment)
+        return there
     if made is Change.OPERATOR and not approved(view):
         if view.gateway.spec.rollout.on_operator_upgrade == "Hold":
             return State.HELD
         if not view.turn:
             return State.WAITING
-    if made is not Change.NONE:
-        return State.PROGRESSING
-    return _of_pods(deployment or {})
+    return there if made is Change.NONE or view.refused("Deployment") else State.PROGRESSING
+
+
+def refused(view: View) -> bool:
+    """Whether the API server took no new pods, so that those that are there run on."""
+    kept_back = view.stopped or state(view) in {State.WAITING, State.HELD}
+    return not kept_back and change(view) is not Change.NONE and view.refused("Deployment")
 
 
 def approved(view: View) -> bool:
     """Whether the user let exactly this revision through."""
     return view.gateway.annotations.get(names.APPROVE) == view.draft.target_revision
+
+
+def upgraded(view: View, *, ready: bool) -> bool:
+    """Whether an operator upgrade brought the revision, or brings it now, to a sound fleet.
+
+    What comes of that is the upgrade's doing; a fleet that was not Ready, or whose rollout was not
+    through, had its fault before. The Deployment tells, as an upgrade starts the operator anew.
+    """
+    deployment = view.child("Deployment") or {}
+    made = change(view)
+    if made is Change.OPERATOR:
+        begins = not view.stopped and state(view) not in {State.WAITING, State.HELD}
+        return begins and ready and _of_pods(deployment) is State.IDLE
+    carried = annotations_of(deployment).get(names.UPGRADED)
+    return made is Change.NONE and carried == view.draft.target_revision
 
 
 def _of_pods(deployment: Object) -> State:

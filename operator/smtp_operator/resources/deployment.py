@@ -8,6 +8,7 @@ from smtp_operator.fleet.model import Facts, Gateway, Object, Ref
 from smtp_operator.fleet.rollouts import annotations_of
 from smtp_operator.resources.child import child
 
+CARRIED = (names.REVISION, names.INPUTS, names.UPGRADED)
 HISTORY = 3  # ReplicaSets kept; as many start configurations are
 
 
@@ -57,6 +58,7 @@ def handover(gateway: Gateway, replicas: int) -> Object:
 def _hashes(running: Object | None, decision: Decision) -> dict[str, str]:
     if running is None:
         draft = decision.draft
-        return {names.REVISION: draft.target_revision, names.INPUTS: draft.inputs_hash}
+        hashes = {names.REVISION: draft.target_revision, names.INPUTS: draft.inputs_hash}
+        return hashes | ({names.UPGRADED: draft.target_revision} if decision.upgraded else {})
     carried = annotations_of(running)
-    return {name: carried[name] for name in (names.REVISION, names.INPUTS) if name in carried}
+    return {name: carried[name] for name in CARRIED if name in carried}

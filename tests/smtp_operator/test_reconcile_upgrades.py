@@ -1,0 +1,131 @@
+"""Whose doing a failed rollout is: an operator upgrade's, which stops it, or the user's."""
+
+from __future__ import annotations
+
+import pytest
+
+from smtp_operator.cluster.api import Object
+from smtp_operator.rollout import Halt
+from tests.support.cluster_double import ClusterDouble, refused
+from tests.support.fleet_world import (
+    KEY,
+    Process,
+    conditions,
+    deployment,
+    pods_become_ready,
+    set_spec,
+    world,
+)
+
+NEXT = "registry.test/gateway:2"
+
+
+def pods_miss_their_deadline(cluster: ClusterDouble, *, old_pods_serve: bool) -> None:
+    """What the Deployment's controller says of new pods that do not come up."""
+
+    def fail(body: Object) -> None:
+        body["status"] |= {
+            "observedGeneration": body["metadata"]["generation"],
+            "readyReplicas": body["spec"]["replicas"] if old_pods_serve else 0,
+            "conditions": [{"type": "Progressing", "reason": "ProgressDeadlineExceeded"}],
+        }
+
+    cluster.edit("Deployment", *KEY, fail, manager="kube-controller-manager", subresource="status")
+
+
+async def ready_fleet() -> tuple[ClusterDouble, Process]:
+    """One that runs its first revision whole."""
+    cluster, process = world()
+    await process.settle()
+    pods_become_ready(cluster)
+    await process.settle()
+    return cluster, process
+
+
+async def another(cluster: ClusterDouble, process: Process, image: str = NEXT) -> Process:
+    """An operator that starts anew, perhaps as a newer release, and has looked once at all."""
+    new = Process(cluster, process.clock, image=image)
+    cluster.on_change = new.hear
+    await new.list_children()
+    await new.settle()
+    return new
+
+
+def halt(process: Process) -> Halt:
+    """Why nobody may begin."""
+    return process.pacing.halt(process.clock.now)
+
+
+@pytest.mark.parametrize("old_pods_serve", [True, False])
+async def test_a_sound_fleet_that_an_upgrade_broke_stops_it(*, old_pods_serve: bool) -> None:
+    """Also after a restart of the operator, which an upgrade is itself."""
+    cluster, process = await ready_fleet()
+    new = await another(cluster, process)
+    pods_miss_their_deadline(cluster, old_pods_serve=old_pods_serve)
+    await new.settle()
+    assert halt(new) is Halt.FAILED
+    assert halt(await another(cluster, process)) is Halt.FAILED
+    pods_become_ready(cluster)
+    assert halt(await another(cluster, process)) is Halt.NONE
+
+
+@pytest.mark.parametrize("old_pods_serve", [True, False])
+async def test_a_user_s_failed_rollout_stops_no_upgrade(*, old_pods_serve: bool) -> None:
+    """Neither untouched by the upgrade, nor when it misses its deadline once more in it."""
+    cluster, process = await ready_fleet()
+    set_spec(cluster, image="registry.test/gatewey:1")
+    await process.settle()
+    pods_miss_their_deadline(cluster, old_pods_serve=old_pods_serve)
+    untouched = await another(cluster, process)
+    assert halt(untouched) is Halt.NONE
+    set_spec(cluster, image=None)  # a second edit that fails, and one that the upgrade touches
+    old = await another(cluster, process, image="registry.test/gateway:0")
+    pods_miss_their_deadline(cluster, old_pods_serve=old_pods_serve)
+    await old.settle()
+    new = await another(cluster, process)
+    image = deployment(cluster)["spec"]["template"]["spec"]["containers"][0]["image"]
+    assert image == NEXT
+    pods_miss_their_deadline(cluster, old_pods_serve=old_pods_serve)
+    await new.settle()
+    assert halt(new) is Halt.NONE
+    assert halt(await another(cluster, process)) is Halt.NONE
+
+
+async def test_a_fleet_that_was_not_ready_before_the_upgrade_does_not_stop_it() -> None:
+    """It lacks a pull secret, so its rollout comes to an end that is not Ready."""
+    cluster, process = await ready_fleet()
+    set_spec(cluster, imagePullSecrets=["registry"])
+    await process.settle()
+    pods_become_ready(cluster)
+    await process.settle()
+    assert conditions(cluster)["Ready"] == ("False", "SecretNotFound")
+    new = await another(cluster, process)
+    assert new.pacing.turn(KEY)
+    pods_become_ready(cluster)
+    await new.settle()
+    assert halt(new) is Halt.NONE
+    assert not new.pacing.turn(KEY)
+
+
+async def test_who_holds_upgrades_back_answers_for_the_one_that_he_lets_through() -> None:
+    """Others do not wait for a fleet that is out of the queue."""
+    cluster, process = await ready_fleet()
+    new = await another(cluster, process)
+    pods_miss_their_deadline(cluster, old_pods_serve=True)
+    set_spec(cluster, rollout={"onOperatorUpgrade": "Hold"})
+    await new.settle()
+    assert halt(new) is Halt.NONE
+
+
+async def test_new_pods_that_the_api_server_refused_are_not_called_rolling() -> None:
+    """The status says where the reason stands."""
+    cluster, process = await ready_fleet()
+    cluster.refuse = refused("Deployment")
+    set_spec(cluster, hostname="mail.example.org")
+    await process.settle()
+    assert conditions(cluster)["Progressing"] == ("False", "ApplyFailed")
+    assert conditions(cluster)["Degraded"] == ("True", "ApplyFailed")
+    assert conditions(cluster)["Ready"] == ("True", "Ready")
+    cluster.refuse = lambda _: None
+    await process.settle()
+    assert conditions(cluster)["Progressing"] == ("True", "RolloutProgressing")
