@@ -73,3 +73,29 @@ async def test_a_refused_certificate_is_tried_again_after_a_minute(
     cluster.refuse = lambda _: None
     await process.look()
     assert conditions(cluster)["TLSReady"] == ("True", "Issued")
+
+
+@pytest.mark.parametrize("secret", ["alpha-tls", "alpha-ca"])
+async def test_an_authority_s_certificate_taken_out_of_a_secret_is_put_back(secret: str) -> None:
+    """Clients and their administrators look for it there."""
+    cluster, process = world()
+    await process.settle()
+    before = cluster.read("Secret", KEY.namespace, secret)["data"]
+    cluster.edit("Secret", KEY.namespace, secret, lambda body: body["data"].pop("ca.crt"))
+    await process.settle()
+    assert cluster.read("Secret", KEY.namespace, secret)["data"] == before
+
+
+async def test_what_others_add_to_a_certificate_s_secret_stays_theirs() -> None:
+    """It is neither written nor removed."""
+    cluster, process = world()
+    await process.settle()
+
+    def add(body: Object) -> None:
+        body["data"]["truststore.jks"] = "eA=="
+
+    cluster.edit("Secret", KEY.namespace, "alpha-tls", add)
+    cluster.writes.clear()
+    await process.settle()
+    assert [write for write in cluster.writes if write[1] == "Secret"] == []
+    assert held(cluster, "alpha-tls", "truststore.jks") == b"x"

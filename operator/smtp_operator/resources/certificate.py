@@ -71,22 +71,19 @@ def self_signed_secrets(
 ) -> list[Object]:
     """CA and leaf: as they are in the cluster, or, when ``issue``, with a new leaf."""
     if not issue:
-        stored = {name: facts.secrets[name] or {} for name in _secret_names(gateway)}
-        return [_secret(gateway, name, data) for name, data in stored.items()]
+        ca, tls = (facts.secrets[of(gateway.key)] or {} for of in (names.ca, names.tls))
+        return _secrets(gateway, ca, tls)
     signer = _stored_authority(gateway, facts) or _new_authority(gateway, facts.now, source)
     leaf = _new_leaf(gateway, facts.now, signer, source)
-    ca_pem = _pem(signer.certificate)
-    ca_name, tls_name = _secret_names(gateway)
+    return _secrets(gateway, _data(signer), _data(leaf))
+
+
+def _secrets(gateway: Gateway, ca: Mapping[str, bytes], tls: Mapping[str, bytes]) -> list[Object]:
+    """Of pairs that stand in the cluster chain and key alone: the rest is ours to say."""
     return [
-        _secret(gateway, ca_name, {CHAIN: ca_pem, KEY: _key_pem(signer.key), CA: ca_pem}),
-        _secret(
-            gateway, tls_name, {CHAIN: _pem(leaf.certificate), KEY: _key_pem(leaf.key), CA: ca_pem}
-        ),
+        _secret(gateway, name, {CHAIN: data[CHAIN], KEY: data[KEY], CA: ca[CHAIN]})
+        for name, data in ((names.ca(gateway.key), ca), (names.tls(gateway.key), tls))
     ]
-
-
-def _secret_names(gateway: Gateway) -> tuple[str, str]:
-    return names.ca(gateway.key), names.tls(gateway.key)
 
 
 def _secret(gateway: Gateway, name: str, data: Mapping[str, bytes]) -> Object:
@@ -171,8 +168,8 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
     )
 
 
-def _pem(certificate: x509.Certificate) -> bytes:
-    return certificate.public_bytes(Encoding.PEM)
+def _data(pair: Pair) -> dict[str, bytes]:
+    return {CHAIN: pair.certificate.public_bytes(Encoding.PEM), KEY: _key_pem(pair.key)}
 
 
 def _key_pem(key: PrivateKey) -> bytes:
