@@ -250,10 +250,10 @@ class Reconciler:
         self._metrics.paused.labels(*key).set(gateway.spec.paused)
         for name in State:
             self._metrics.rollout_state.labels(*key, str(name)).set(name is decision.rollout)
-        not_after = (status.get("tls") or {}).get("notAfter")
-        if not_after:
-            moment = datetime.fromisoformat(not_after)
-            self._metrics.certificate_not_after.labels(*key).set(moment.timestamp())
+        ends = (status.get("tls") or {}).get("notAfter")
+        self._metrics.certificate_ends(
+            *key, datetime.fromisoformat(ends).timestamp() if ends else None
+        )
         await self._write_status(key, live, status, log)
 
     async def _write_status(

@@ -131,6 +131,13 @@ class Metrics:
         """See ``QueueMetrics``."""
         self.queue_wait.labels(priority).observe(max(0.0, seconds))
 
+    def certificate_ends(self, namespace: str, name: str, seconds: float | None) -> None:
+        """At which Unix time; None drops the series of a certificate that is gone."""
+        if seconds is None:
+            _drop(self.certificate_not_after, namespace, name)
+        else:
+            self.certificate_not_after.labels(namespace, name).set(seconds)
+
     def forget(self, namespace: str, name: str) -> None:
         """Drop the series of a gateway that is gone."""
         for family in (self.paused, self.certificate_not_after):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 
 import pytest
 
 from smtp_operator.cluster.api import Object
 from smtp_operator.reconcile import After
+from tests.support.certificates import user_pair
 from tests.support.cluster_double import ClusterDouble, refused
 from tests.support.fleet_world import KEY, Process, conditions, pods_become_ready, world
 
@@ -19,6 +20,23 @@ FORTY_YEARS = timedelta(days=14_610)
 def held(cluster: ClusterDouble, secret: str, key: str = "tls.crt") -> bytes:
     """Of a Secret of the fleet."""
     return base64.b64decode(cluster.read("Secret", KEY.namespace, secret)["data"][key])
+
+
+def tls_secret(name: str, pair: Mapping[str, bytes]) -> Object:
+    """As a user makes it."""
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"namespace": KEY.namespace, "name": name},
+        "data": {key: base64.b64encode(value).decode() for key, value in pair.items()},
+    }
+
+
+def certificate_ends(process: Process) -> float | None:
+    """What the operator's metrics say."""
+    labels = {"namespace": KEY.namespace, "name": KEY.name}
+    series = "smtp_operator_certificate_not_after_seconds"
+    return process.metrics.registry.get_sample_value(series, labels)
 
 
 async def through(process: Process, cluster: ClusterDouble, span: timedelta) -> tuple[int, int]:
@@ -99,3 +117,18 @@ async def test_what_others_add_to_a_certificate_s_secret_stays_theirs() -> None:
     await process.settle()
     assert [write for write in cluster.writes if write[1] == "Secret"] == []
     assert held(cluster, "alpha-tls", "truststore.jks") == b"x"
+
+
+async def test_the_series_of_a_certificate_goes_with_it() -> None:
+    """Else an alert would tell of the end of what nobody has any more."""
+    cluster, process = world(tls={"secretName": "bought"})
+    await process.settle()
+    assert certificate_ends(process) is None
+    pair = user_pair(["a.example"], process.clock.utc(), days=1)
+    cluster.create(tls_secret("bought", pair))
+    await process.settle()
+    assert certificate_ends(process) == 1795593600.0  # 2026-11-25T08:00:00Z
+    cluster.remove("Secret", KEY.namespace, "bought")
+    await process.settle()
+    assert conditions(cluster)["TLSReady"] == ("False", "SecretNotFound")
+    assert certificate_ends(process) is None
