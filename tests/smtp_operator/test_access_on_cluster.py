@@ -18,6 +18,7 @@ from smtp_operator.cluster.connection import Connection
 from smtp_operator.errors import NotFound, Refused
 from smtp_operator.settings import Settings, load
 from smtp_operator.utils.clock import SystemClock
+from tests.cluster.commands import CommandFailed, wait_until
 from tests.smtp_operator.test_app import USER, connect, until
 from tests.support.fleet_world import gateway, quiet_log
 from tests.support.gateways import Gateways
@@ -73,6 +74,21 @@ async def as_the_account(kubernetes: Kubernetes, namespace: str, folder: Path) -
         config_file=str(file), client_configuration=configuration
     )
     return Witness(configuration)
+
+
+def wait_for_rights(kubernetes: Kubernetes, namespace: str) -> None:
+    """Of the election and of fleets: what authorizes requests hears of them a moment later."""
+    account = f"--as=system:serviceaccount:{namespace}:{RELEASE}"
+
+    def known() -> bool:
+        try:
+            for words in (("create", "leases.coordination.k8s.io"), ("patch", "deployments.apps")):
+                kubernetes.kubectl(f"--namespace={namespace}", "auth", "can-i", *words, account)
+        except CommandFailed:  # its answer is no
+            return False
+        return True
+
+    wait_until("the account's rights are known", known, 60)
 
 
 def settings_of(kubernetes: Kubernetes, namespace: str, port: int) -> Settings:
@@ -171,6 +187,7 @@ async def test_the_charts_rights_are_enough(
     values = {"watchNamespaces": [namespace]} if named else {"watchSelector": f"tried={namespace}"}
     helm("install", RELEASE, OPERATOR_CHART, where, values={"replicas": 0, **values})
     try:
+        wait_for_rights(kubernetes, namespace)
         witness = await as_the_account(kubernetes, namespace, tmp_path)
         settings = settings_of(kubernetes, namespace, unused_tcp_port)
         operator = Operator(settings, witness, SystemClock(), quiet_log())

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
 from functools import partial
 
 import pytest
 
 from tests.support.faulty_api import APPLIES, where
 from tests.support.faulty_api_faults import meanwhile
-from tests.support.faulty_api_world import EDIT, Picture, World, world_of
+from tests.support.faulty_api_world import EDIT, Picture, User, World, world_of
 from tests.support.gateways import Gateways
 from tests.support.kubernetes import Kubernetes
 
@@ -150,6 +153,25 @@ async def test_a_namespace_that_is_being_deleted_is_let_go(
         assert world.ends == []
 
 
+@asynccontextmanager
+async def stolen_lease(user: User) -> AsyncIterator[None]:
+    """In a stranger's hands, who renews it until the block ends, and then lets it go."""
+    ended = asyncio.Event()
+
+    async def renew() -> None:
+        while not ended.is_set():
+            now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+            await user.edit({"spec": {"holderIdentity": "thief", "renewTime": now}}, "Lease", LEASE)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), 1)
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(renew())
+        yield
+        ended.set()
+    await user.edit({"spec": {"holderIdentity": ""}}, "Lease", LEASE)
+
+
 async def test_a_stolen_lease_ends_the_process_and_nothing_is_written_till_it_is_free(
     world: World, undisturbed_picture: Picture
 ) -> None:
@@ -157,14 +179,13 @@ async def test_a_stolen_lease_ends_the_process_and_nothing_is_written_till_it_is
     await world.user.create()
     await world.lives()
     await world.settles()
-    await world.user.edit({"spec": {"holderIdentity": "thief"}}, "Lease", LEASE)
-    await world.until(lambda: world.ends == [1])
-    before = len(world.api.writes())
-    await world.user.edit({"spec": EDIT})
-    await world.until(lambda: world.operator.details()["gateways"] == 1)
-    assert world.operator.details()["leading"] is False
-    assert len(world.api.writes()) == before
-    await world.user.edit({"spec": {"holderIdentity": ""}}, "Lease", LEASE)
+    async with stolen_lease(world.user):
+        await world.until(lambda: world.ends == [1])
+        before = len(world.api.writes())
+        await world.user.edit({"spec": EDIT})
+        await world.until(lambda: world.operator.details()["gateways"] == 1)
+        assert world.operator.details()["leading"] is False
+        assert len(world.api.writes()) == before
     await world.comes_to(undisturbed_picture)
     assert world.ends == [1]
 

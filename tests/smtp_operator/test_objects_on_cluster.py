@@ -17,7 +17,7 @@ from smtp_operator.resources.deployment import handover
 from smtp_operator.resources.overlay import merge
 from smtp_operator.resources.pod_security import violations
 from smtp_operator.resources.rendering import render
-from tests.cluster.commands import CommandFailed
+from tests.cluster.commands import CommandFailed, wait_until
 from tests.smtp_operator.resources.test_pod_security import CASES as BREACHES
 from tests.smtp_operator.resources.test_pod_security import SAFE
 from tests.smtp_operator.test_golden import CASES, FOLDER, load_facts, load_gateway
@@ -99,12 +99,26 @@ def pod_of(template: Mapping[str, Any], namespace: str) -> Object:
     return {"apiVersion": "v1", "kind": "Pod", **made}
 
 
+@pytest.fixture
+def place_of_pods(kubernetes: Kubernetes, namespace: str) -> str:
+    """Where pods are judged by what they are: a namespace gets its account a moment later."""
+
+    def has_account() -> bool:
+        words = ("get", "serviceaccounts", "--output=name")
+        found = kubernetes.kubectl(f"--namespace={namespace}", *words).split()
+        return "serviceaccount/default" in found
+
+    if "controllers" in kubernetes.capabilities:
+        wait_until("the default ServiceAccount", has_account, 60)
+    return namespace
+
+
 def test_a_rendered_pod_is_let_into_a_restricted_namespace(
-    kubernetes: Kubernetes, namespace: str
+    kubernetes: Kubernetes, place_of_pods: str
 ) -> None:
     """By Pod Security admission itself."""
     template = find(rendered(a_gateway(), some_facts()), "Deployment")["spec"]["template"]
-    pod = pod_of(template, namespace)
+    pod = pod_of(template, place_of_pods)
     pod["spec"].pop("serviceAccountName")  # it is not there, and not what is judged
     (answer,) = applied(kubernetes, [pod], "--dry-run=server")
     assert answer["kind"] == "Pod"
@@ -123,13 +137,13 @@ JUDGED_BY_ADMISSION = [
     ("over", "finding"), JUDGED_BY_ADMISSION, ids=[finding for _, finding in JUDGED_BY_ADMISSION]
 )
 def test_what_we_call_a_breach_admission_refuses(
-    over: dict[str, Any], finding: str, kubernetes: Kubernetes, namespace: str
+    over: dict[str, Any], finding: str, kubernetes: Kubernetes, place_of_pods: str
 ) -> None:
     """The same templates as in the pure test, judged by the profile's own code."""
     template = merge(deepcopy(SAFE), over)
     assert finding in violations(template)
     with pytest.raises(CommandFailed, match="violates PodSecurity"):
-        applied(kubernetes, [pod_of(template, namespace)], "--dry-run=server")
+        applied(kubernetes, [pod_of(template, place_of_pods)], "--dry-run=server")
 
 
 def live_facts(deployment: Object) -> Any:

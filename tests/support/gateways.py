@@ -12,12 +12,13 @@ from typing import Any, cast
 
 from kubernetes import client, config
 
+from tests.cluster.commands import CommandFailed, wait_until
 from tests.support.kubernetes import Kubernetes
 from tests.support.smtpgateway import CRD_FILE
 
 CRD_NAME = "smtpgateways.smtp.cakemail.com"
 GROUP, VERSION, PLURAL = "smtp.cakemail.com", "v1alpha1", "smtpgateways"
-TIMEOUT_SECONDS = 20
+TIMEOUT_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,18 @@ class Gateways:
         """Have the cluster serve them; installing twice changes nothing."""
         crd = ("--server-side", "--force-conflicts", "--filename", str(CRD_FILE))
         self._kubernetes.kubectl("apply", *crd)
-        self._kubernetes.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}")
+        established = ("--for=condition=Established", "--timeout=110s")
+        self._kubernetes.kubectl("wait", *established, f"crd/{CRD_NAME}")
+        wait_until("SmtpGateways are served", self._served, 60)
+
+    def _served(self) -> bool:
+        """Which a definition is only a moment after it is established."""
+        try:
+            self._kubernetes.kubectl("get", f"--raw=/apis/{GROUP}/{VERSION}/{PLURAL}")
+            self._kubernetes.kubectl("get", CRD_NAME)
+        except CommandFailed:
+            return False
+        return True
 
     def try_out(self, body: Mapping[str, Any], namespace: str = "default") -> Answer:
         """What creating this object would give; nothing is kept, and no field may be unknown."""
