@@ -16,7 +16,7 @@ from tests.cluster.commands import ClusterError, wait_until
 from tests.support.kubernetes import Address, Kubernetes
 
 _FORWARDING = re.compile(r"Forwarding from 127\.0\.0\.1:(\d+)")
-_START_SECONDS = 20
+_START_SECONDS = 60
 
 
 class Forwards:

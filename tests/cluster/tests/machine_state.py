@@ -6,7 +6,7 @@ import subprocess
 import time
 
 _PROGRAMS = "kube|etcd|containerd|pause|coredns|kwok|metrics|cert-manager|nsenter|unshare"
-_PATIENCE_SECONDS = 15
+_PATIENCE_SECONDS = 60
 _COMMANDS = {
     "addresses": "ip -o address | sed 's/ [a-z_]*_lft .*//'",
     "routes": "ip route; ip -6 route; ip rule",
