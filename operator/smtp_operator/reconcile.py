@@ -8,7 +8,7 @@ of the user's object is ours, and only a real difference is written.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -175,7 +175,7 @@ class Reconciler:
         wanted = render(gateway, facts, decision)
         failures = await self._applier.try_template(gateway, wanted)
         if failures:
-            return self._decide(gateway, facts, decision.draft, failures)
+            return self._decide_refused(gateway, facts, decision, failures)
         written = await self._applier.apply(gateway, decision, wanted, log)
         gone: frozenset[Ref] = frozenset()
         if not written.failures:
@@ -183,16 +183,31 @@ class Reconciler:
         if not (written.failures or written.live or gone):
             return decision
         facts = after_writing(facts, written.live, gone)
-        return self._decide(gateway, facts, decision.draft, written.failures)
+        if written.failures:
+            return self._decide_refused(gateway, facts, decision, written.failures)
+        return self._decide(gateway, facts, decision.draft)
 
-    def _decide(
-        self, gateway: Gateway, facts: Facts, proposal: Draft, failures: Sequence[Failure] = ()
+    def _decide_refused(
+        self, gateway: Gateway, facts: Facts, before: Decision, failures: Sequence[Failure]
     ) -> Decision:
+        """The decision again.
+
+        What runs goes on, so to the queue of rollouts it is as ready as it was: each try would look
+        like readiness lost anew, and hold everybody.
+        """
+        turn = self._pacing.turn(gateway.key)
+        decision = decide(gateway, facts, before.draft, turn=turn, failures=failures)
+        was, sight = _sight(gateway, before, ()), _sight(gateway, decision, failures)
+        sight = replace(sight, ready=was.ready, upgraded=was.upgraded)
+        self._pacing.see(gateway.key, sight, self._clock.monotonic())
+        return decision
+
+    def _decide(self, gateway: Gateway, facts: Facts, proposal: Draft) -> Decision:
         """Ask whether it is this fleet's turn, which depends on what is decided without it."""
         key, now = gateway.key, self._clock.monotonic()
-        answer = partial(decide, gateway, facts, proposal, failures=failures)
+        answer = partial(decide, gateway, facts, proposal)
         decision = answer(turn=self._pacing.turn(key))
-        self._pacing.see(key, _sight(gateway, decision, failures), now)
+        self._pacing.see(key, _sight(gateway, decision, ()), now)
         if decision.rollout is State.WAITING:
             self.next_turns()
             decision = answer(turn=self._pacing.turn(key))

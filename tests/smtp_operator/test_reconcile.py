@@ -138,11 +138,52 @@ async def test_a_refused_child_is_told_and_tried_again() -> None:
     cluster.refuse = refused("Deployment", detail="exceeded quota")
     result = await process.look()
     assert conditions(cluster)["Degraded"] == ("True", "ApplyFailed")
+    assert conditions(cluster)["ConfigAccepted"] == ("False", "ApplyFailed")
     assert isinstance(result, After)
     assert result.seconds <= 60
     cluster.refuse = lambda _: None
     await process.settle()
     assert conditions(cluster)["Degraded"][0] == "False"
+
+
+async def test_an_edit_of_the_pods_that_is_refused_is_not_called_ready() -> None:
+    """The old pods serve on; whoever waits for the new generation must not be told that it is."""
+    cluster, process = world()
+    await process.settle()
+    pods_become_ready(cluster)
+    await process.settle()
+    cluster.refuse = refused("Deployment", status=422, detail="tolerations[0].operator: bad")
+    set_spec(cluster, scheduling={"tolerations": [{"key": "x", "operator": "Exists"}]})
+    await process.settle()
+    assert conditions(cluster) | {"CredentialsReady": ("", ""), "TLSReady": ("", "")} == {
+        "Ready": ("False", "ApplyFailed"),
+        "ConfigAccepted": ("False", "ApplyFailed"),
+        "CredentialsReady": ("", ""),
+        "TLSReady": ("", ""),
+        "Progressing": ("False", "ApplyFailed"),
+        "Degraded": ("True", "ApplyFailed"),
+        "Paused": ("False", "NotPaused"),
+    }
+    cluster.refuse = lambda _: None
+    await process.settle()
+    assert conditions(cluster)["Progressing"] == ("True", "RolloutProgressing")
+
+
+@pytest.mark.parametrize("template", [None, {"spec": {"hostname": "x"}}])
+async def test_an_edit_that_is_refused_again_and_again_holds_no_rollouts(
+    template: Object | None,
+) -> None:
+    """It takes no readiness from what runs, so it is no sign of an ill cluster."""
+    cluster, process = world()
+    await process.settle()
+    pods_become_ready(cluster)
+    await process.settle()
+    cluster.refuse = refused("Deployment", status=422, detail="bad")
+    set_spec(cluster, hostname="mail.example.org", podTemplate=template)
+    for _ in range(3):
+        await process.look()
+        assert process.pacing.halt(process.clock.monotonic()) is Halt.NONE
+        process.clock.advance(60)
 
 
 async def test_a_refused_pod_template_changes_nothing() -> None:

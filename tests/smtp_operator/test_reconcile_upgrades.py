@@ -125,7 +125,16 @@ async def test_new_pods_that_the_api_server_refused_are_not_called_rolling() -> 
     await process.settle()
     assert conditions(cluster)["Progressing"] == ("False", "ApplyFailed")
     assert conditions(cluster)["Degraded"] == ("True", "ApplyFailed")
-    assert conditions(cluster)["Ready"] == ("True", "Ready")
     cluster.refuse = lambda _: None
     await process.settle()
     assert conditions(cluster)["Progressing"] == ("True", "RolloutProgressing")
+
+
+async def test_an_upgrade_that_the_api_server_refused_says_nothing_against_the_spec() -> None:
+    """The user's spec is what runs; what the new operator wanted is Degraded's to tell."""
+    cluster, process = await ready_fleet()
+    cluster.refuse = refused("Deployment")
+    await another(cluster, process)
+    assert conditions(cluster)["Degraded"] == ("True", "ApplyFailed")
+    assert conditions(cluster)["ConfigAccepted"] == ("True", "Accepted")
+    assert conditions(cluster)["Ready"] == ("True", "Ready")

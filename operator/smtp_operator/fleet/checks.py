@@ -12,7 +12,7 @@ from typing import Any
 
 from smtp_operator.fleet import availability, tls_checks
 from smtp_operator.fleet.conditions import Condition, ConditionType, Reason
-from smtp_operator.fleet.draft import View
+from smtp_operator.fleet.draft import Failure, View
 from smtp_operator.fleet.names import APPROVE, refs
 from smtp_operator.fleet.references import Reference, config_maps, credentials
 from smtp_operator.fleet.rollouts import Change, State, change, refused, started, state
@@ -22,8 +22,9 @@ Check = Callable[[View], Condition | None]
 
 def with_verdict(view: View) -> View:
     """The view, knowing whether anything is applied now: the other chains ask for it."""
-    accepted = first(CHAINS[ConditionType.CONFIG_ACCEPTED], view).holds
-    return replace(view, stopped=view.gateway.spec.paused or not accepted)
+    accepted = first(CHAINS[ConditionType.CONFIG_ACCEPTED], view)
+    tried = accepted.holds or accepted.reason is Reason.APPLY_FAILED
+    return replace(view, stopped=view.gateway.spec.paused or not tried)
 
 
 def evaluate(view: View) -> tuple[Condition, ...]:
@@ -79,6 +80,25 @@ def _template_taken(view: View) -> Condition | None:
         Reason.POD_TEMPLATE_REJECTED,
         f"the cluster refuses the pods, look at spec.podTemplate: {failure.message}",
     )
+
+
+def _pods_taken(view: View) -> Condition | None:
+    """Without it the edit has not taken effect, whatever the old pods say.
+
+    What an operator upgrade wanted says nothing about the spec.
+    """
+    failure = next((item for item in view.failures if _is_of_pods(item)), None)
+    if failure is None or change(view) is Change.OPERATOR:
+        return None
+    ref = failure.ref
+    return _config(
+        Reason.APPLY_FAILED,
+        f"the cluster refuses {ref.kind} {ref.name}, so pods stay as they are: {failure.message}",
+    )
+
+
+def _is_of_pods(failure: Failure) -> bool:
+    return failure.reason is Reason.APPLY_FAILED and failure.ref.kind == "Deployment"
 
 
 def _accepted(_: View) -> Condition | None:
@@ -167,7 +187,8 @@ def _paused(view: View) -> Condition:
 
 CHAINS: dict[ConditionType, tuple[Check, ...]] = {
     ConditionType.CONFIG_ACCEPTED: (
-        _no_fault, _no_stranger, _references_found, _template_taken, _accepted,
+        _no_fault, _no_stranger, _references_found, _template_taken, _pods_taken,
+        _accepted,
     ),
     ConditionType.CREDENTIALS_READY: (_credentials_found, _all_found),
     ConditionType.TLS_READY: tls_checks.CHECKS,

@@ -29,6 +29,7 @@ __all__ = [
 ]  # fmt: skip
 
 KEPT_STARTS = 3  # start configurations left for rolled-back pods
+TRIED = frozenset({Reason.POD_TEMPLATE_REJECTED, Reason.APPLY_FAILED})
 SOON_SECONDS = 1.0  # a certificate made in this pass is looked at in the next
 
 
@@ -124,11 +125,11 @@ def refused(previous: Mapping[str, Any], *, generation: int, now: datetime, deta
 def _proceeds(gateway: Gateway, conditions: Sequence[Condition]) -> bool:
     """An unacceptable spec leaves everything as it is, the last good pods included.
 
-    A template that a dry run refused is tried again: the refusal may have been the namespace's
-    (a quota, a policy), and a dry run changes nothing.
+    What the API server refused is tried again: the refusal may have been the namespace's (a quota,
+    a policy), and neither a dry run nor what is refused changes anything.
     """
     accepted = next(item for item in conditions if item.type is ConditionType.CONFIG_ACCEPTED)
-    trying = accepted.holds or accepted.reason is Reason.POD_TEMPLATE_REJECTED
+    trying = accepted.holds or accepted.reason in TRIED
     return trying and not gateway.spec.paused
 
 

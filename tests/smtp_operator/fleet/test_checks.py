@@ -85,6 +85,20 @@ def test_a_missing_private_ca_stops_rendering(found: Any, message: str) -> None:
     assert not made.proceed
 
 
+def test_a_refused_deployment_is_told() -> None:
+    """The edit has not taken effect; what else was refused is Degraded's to tell."""
+    refusal = Failure(Ref("Deployment", "mail"), Reason.APPLY_FAILED, "bad toleration")
+    made = decided(a_gateway(), some_facts(), failures=[refusal])
+    assert condition(made, "ConfigAccepted") == (
+        "False",
+        "ApplyFailed",
+        "the cluster refuses Deployment mail, so pods stay as they are: bad toleration",
+    )
+    refusal = Failure(Ref("Service", "mail"), Reason.APPLY_FAILED, "port is taken")
+    made = decided(a_gateway(), some_facts(), failures=[refusal])
+    assert condition(made, "ConfigAccepted")[0] == "True"
+
+
 def test_a_template_that_a_dry_run_refused_is_told() -> None:
     """In the API server's words; it is tried again, as a policy may have been the cause."""
     refusal = Failure(Ref("Deployment", "mail"), Reason.POD_TEMPLATE_REJECTED, "unknown field")
