@@ -126,8 +126,11 @@ class Pacing:
         self._admitted.discard(key)
 
     def pass_over(self, key: Key) -> None:
-        """A fleet that cannot be looked at: nobody waits to see it."""
+        """A fleet that cannot be looked at: nobody waits to see it, or for what it cannot begin."""
         self._expected.discard(key)
+        fleet = self._fleets.get(key)
+        if fleet is not None and not fleet.sight.current:
+            fleet.sight = replace(fleet.sight, waiting=False, rolling=False, refused=True)
 
     def turn(self, key: Key) -> bool:
         """Whether this fleet may take what an upgrade changed."""

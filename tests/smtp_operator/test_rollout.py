@@ -261,3 +261,18 @@ def test_a_fleet_that_cannot_be_looked_at_blocks_nobody() -> None:
     assert queue.admit(0) == []
     queue.pass_over(key(2))
     assert queue.admit(0) == [key(1)]
+
+
+def test_a_fleet_whose_looks_fail_once_its_turn_has_come_takes_no_place() -> None:
+    """It keeps its turn: if a look goes well, it begins."""
+    queue = pacing()
+    queue.see(key(1), replace(WAITING, wave=1), 0.0)
+    queue.see(key(2), replace(WAITING, wave=2), 0.0)
+    assert queue.admit(0.0) == [key(1)]
+    queue.pass_over(key(1))
+    assert queue.admit(1.0) == [key(2)]
+    assert queue.turn(key(1))
+    queue.see(key(1), replace(ROLLING, wave=1), 2.0)
+    queue.see(key(2), replace(DONE, wave=2), 2.0)
+    queue.see(key(3), replace(WAITING, wave=3), 2.0)
+    assert queue.admit(2.0) == []
