@@ -8,6 +8,7 @@ commit it. Data of Secrets is not shown, only its keys.
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import yaml
 
 from smtp_operator.fleet.decision import Decision
 from smtp_operator.fleet.model import Facts, Gateway, Object, Ref
+from smtp_operator.fleet.names import TEMPLATE
 from smtp_operator.resources.rendering import draft, render
 from tests.support.certificates import FixedKeys, user_pair
 from tests.support.fleets import (
@@ -100,7 +102,7 @@ def shown(decision: Decision, objects: list[Object]) -> dict[str, Any]:
             "requeueSeconds": decision.requeue_seconds,
         },
         "status": decision.status,
-        "objects": [_without_secrets(item) for item in objects],
+        "objects": [_without_template_s_note(_without_secrets(item)) for item in objects],
     }
 
 
@@ -108,6 +110,16 @@ def _without_secrets(item: Object) -> Object:
     if item["kind"] != "Secret":
         return item
     return {**item, "data": dict.fromkeys(item["data"], "(hidden)")}
+
+
+def _without_template_s_note(item: Object) -> Object:
+    """The annotation that says the template once more."""
+    meta = item["metadata"]
+    if TEMPLATE not in meta.get("annotations", {}):
+        return item
+    assert json.loads(meta["annotations"][TEMPLATE]) == item["spec"]["template"]
+    noted = {**meta["annotations"], TEMPLATE: "(the template)"}
+    return {**item, "metadata": {**meta, "annotations": noted}}
 
 
 def produce(case: dict[str, Any]) -> dict[str, Any]:

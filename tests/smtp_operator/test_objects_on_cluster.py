@@ -182,14 +182,19 @@ def test_the_number_of_pods_survives_every_handover(kubernetes: Kubernetes, name
 
 
 def test_a_held_template_is_no_new_template(kubernetes: Kubernetes, namespace: str) -> None:
-    """The live one comes back with the API server's defaults, and goes again, without a rollout."""
+    """Neither what was applied, nor the live one with the API server's defaults in its stead."""
     gateway = replace(a_gateway(), key=a_gateway().key._replace(namespace=namespace))
     now = find(rendered(gateway, some_facts()), "Deployment")
     (live,) = applied(kubernetes, [now])
     upgrade = replace(live_facts(live), default_image="registry.example/smtp-gateway:2")
     held = find(rendered(gateway, upgrade, turn=False), "Deployment")
-    assert held["spec"]["template"] == live["spec"]["template"]
-    for body in (held, now):
+    assert held["spec"]["template"] == now["spec"]["template"]
+    unnoted = deepcopy(live)
+    del unnoted["metadata"]["annotations"]["smtp.cakemail.com/template"]
+    older = replace(live_facts(unnoted), default_image="registry.example/smtp-gateway:2")
+    defaulted = find(rendered(gateway, older, turn=False), "Deployment")
+    assert defaulted["spec"]["template"] == live["spec"]["template"]
+    for body in (held, defaulted, now):
         (answer,) = applied(kubernetes, [body])
         assert answer["metadata"]["generation"] == live["metadata"]["generation"]
     rolled = find(rendered(gateway, upgrade), "Deployment")

@@ -1,13 +1,16 @@
-"""Whose doing a failed rollout is: an operator upgrade's, which stops it, or the user's."""
+"""Operator upgrades and users: whose doing a failed rollout is, and what is edited by hand."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import pytest
 
 from smtp_operator.cluster.api import Object
-from smtp_operator.rollout import Halt
+from smtp_operator.rollout import Halt, Pacing
 from tests.support.cluster_double import ClusterDouble, refused
 from tests.support.fleet_world import (
+    IMAGE,
     KEY,
     Process,
     conditions,
@@ -42,13 +45,30 @@ async def ready_fleet() -> tuple[ClusterDouble, Process]:
     return cluster, process
 
 
-async def another(cluster: ClusterDouble, process: Process, image: str = NEXT) -> Process:
+async def another(
+    cluster: ClusterDouble, process: Process, image: str = NEXT, *, hold: bool = False
+) -> Process:
     """An operator that starts anew, perhaps as a newer release, and has looked once at all."""
-    new = Process(cluster, process.clock, image=image)
+    pacing = Pacing(budget_percent=100, soak_seconds=0, hold=hold)
+    new = Process(cluster, process.clock, image=image, pacing=pacing)
     cluster.on_change = new.hear
     await new.list_children()
     await new.settle()
     return new
+
+
+def image(cluster: ClusterDouble) -> str:
+    """What the Deployment runs."""
+    return str(deployment(cluster)["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+def set_image(cluster: ClusterDouble, name: str) -> None:
+    """What ``kubectl set image`` does."""
+
+    def change(body: Object) -> None:
+        body["spec"]["template"]["spec"]["containers"][0]["image"] = name
+
+    cluster.edit("Deployment", *KEY, change, manager="kubectl-set")
 
 
 def halt(process: Process) -> Halt:
@@ -83,8 +103,7 @@ async def test_a_user_s_failed_rollout_stops_no_upgrade(*, old_pods_serve: bool)
     pods_miss_their_deadline(cluster, old_pods_serve=old_pods_serve)
     await old.settle()
     new = await another(cluster, process)
-    image = deployment(cluster)["spec"]["template"]["spec"]["containers"][0]["image"]
-    assert image == NEXT
+    assert image(cluster) == NEXT
     pods_miss_their_deadline(cluster, old_pods_serve=old_pods_serve)
     await new.settle()
     assert halt(new) is Halt.NONE
@@ -138,3 +157,40 @@ async def test_an_upgrade_that_the_api_server_refused_says_nothing_against_the_s
     assert conditions(cluster)["Degraded"] == ("True", "ApplyFailed")
     assert conditions(cluster)["ConfigAccepted"] == ("True", "Accepted")
     assert conditions(cluster)["Ready"] == ("True", "Ready")
+
+
+HELD: list[tuple[dict[str, Any], bool]] = [
+    ({"onOperatorUpgrade": "Hold"}, False),
+    ({"wave": 5}, True),
+]
+
+
+@pytest.mark.parametrize(("rollout", "hold"), HELD, ids=["Held", "Waiting"])
+async def test_pods_edited_by_hand_are_mended_while_an_upgrade_is_held(
+    rollout: dict[str, Any], *, hold: bool
+) -> None:
+    """Back to what ran before, as the upgrade may not restart them; and for good."""
+    cluster, process = await ready_fleet()
+    set_spec(cluster, rollout=rollout)
+    await process.settle()
+    new = await another(cluster, process, hold=hold)
+    assert image(cluster) == IMAGE
+    set_image(cluster, "registry.test/by-hand:1")
+    await new.settle()
+    assert image(cluster) == IMAGE
+    after = await another(cluster, process, hold=hold)
+    set_image(cluster, "registry.test/by-hand:2")
+    await after.settle()
+    assert image(cluster) == IMAGE
+
+
+async def test_pods_edited_while_no_operator_ran_are_mended_within_the_hour() -> None:
+    """Held or not: the comparison after a start knows what was applied."""
+    cluster, process = await ready_fleet()
+    set_spec(cluster, rollout={"onOperatorUpgrade": "Hold"})
+    await process.settle()
+    set_image(cluster, "registry.test/by-hand:1")
+    new = await another(cluster, process)
+    process.clock.advance(3600)
+    await new.settle()
+    assert image(cluster) == IMAGE

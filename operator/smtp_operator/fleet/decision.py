@@ -22,7 +22,14 @@ from smtp_operator.fleet.conditions import Condition, ConditionType, Reason, mer
 from smtp_operator.fleet.draft import Draft, Failure, Fault, View
 from smtp_operator.fleet.model import OPTIONAL_KINDS, Facts, Gateway, Object, Ref
 from smtp_operator.fleet.replicas import Replicas, plan
-from smtp_operator.fleet.rollouts import Change, State, change, state, upgraded
+from smtp_operator.fleet.rollouts import (
+    Change,
+    State,
+    applied_template,
+    change,
+    state,
+    upgraded,
+)
 
 __all__ = [
     "Change", "Decision", "Draft", "Failure", "Fault", "Replicas", "State", "decide", "refused",
@@ -138,7 +145,7 @@ def _ready(conditions: Sequence[Condition]) -> bool:
 
 
 def _kept(view: View) -> frozenset[Ref]:
-    """The newest start configurations, and whatever the running template mounts."""
+    """The newest start configurations, and whatever the running and the applied template mount."""
     prefix = names.start_prefix(view.gateway.key)
     starts = [
         (str(child.get("metadata", {}).get("creationTimestamp", "")), ref)
@@ -146,8 +153,14 @@ def _kept(view: View) -> frozenset[Ref]:
         if ref.kind == "ConfigMap" and ref.name.startswith(prefix)
     ]
     newest = {ref for _, ref in sorted(starts)[-KEPT_STARTS:]}
-    template = (view.child("Deployment") or {}).get("spec", {}).get("template", {})
-    mounted = {ref for ref in view.facts.children if _mentions(template, ref)}
+    deployment = view.child("Deployment") or {}
+    live = deployment.get("spec", {}).get("template", {})
+    templates = (live, applied_template(deployment))
+    mounted = {
+        ref
+        for ref in view.facts.children
+        if any(_mentions(template, ref) for template in templates)
+    }
     return frozenset(newest | mounted | _issued_and_in_use(view) | _not_served(view))
 
 

@@ -23,6 +23,7 @@ REVISION = f"{GROUP}/revision"  # of what reaches the pod, on the Deployment
 INPUTS = f"{GROUP}/inputs"  # of what the user asked for of the pod, on the Deployment
 CONFIG = f"{GROUP}/config"  # of the live configuration, on its ConfigMap
 UPGRADED = f"{GROUP}/upgraded"  # the revision that an upgrade brought to a sound fleet, likewise
+TEMPLATE = f"{GROUP}/template"  # the pod template that we applied last, likewise
 APPROVE = f"{GROUP}/approve"  # the user's: a target revision that may be rolled out
 
 CHILDREN = {MANAGED_BY: OPERATOR}  # the label by which children are watched

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any
@@ -112,6 +113,21 @@ def current_revision(view: View) -> str:
     if deployment is not None and _of_pods(deployment) is State.IDLE:
         return str(annotations_of(deployment).get(names.REVISION, ""))
     return str(view.gateway.status.get("currentRevision", ""))
+
+
+def applied_template(deployment: Object) -> Object:
+    """The pod template that we applied last; the live one may hold somebody's edit.
+
+    It stands in an annotation, as no hash of it compares with the live one, which has the API
+    server's defaults and forms. A Deployment of an older operator, or one whose annotation somebody
+    spoilt, has its live one only.
+    """
+    try:
+        noted = json.loads(annotations_of(deployment).get(names.TEMPLATE, ""))
+    except ValueError:
+        noted = None
+    live = deployment.get("spec", {}).get("template", {})
+    return noted if isinstance(noted, dict) else live
 
 
 def annotations_of(item: Object) -> Mapping[str, str]:

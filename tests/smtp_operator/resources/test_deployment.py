@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from smtp_operator.fleet.model import Ref
 from smtp_operator.resources.deployment import handover
 from tests.support.fleets import (
@@ -28,11 +30,13 @@ def test_capacity_never_drops_in_a_rollout() -> None:
 
 
 def test_it_carries_the_hashes_by_which_the_next_look_compares() -> None:
-    """Revision and inputs."""
+    """Revision and inputs; and the template itself, in case it has to be held."""
     gateway, facts = a_gateway(), some_facts()
     made = decided(gateway, facts)
     deployment = find(rendered(gateway, facts), "Deployment")
-    assert deployment["metadata"]["annotations"] == {
+    annotations = deployment["metadata"]["annotations"]
+    assert json.loads(annotations.pop("smtp.cakemail.com/template")) == made.draft.template
+    assert annotations == {
         "smtp.cakemail.com/revision": made.draft.target_revision,
         "smtp.cakemail.com/inputs": made.draft.inputs_hash,
     }
@@ -47,9 +51,26 @@ def test_a_held_fleet_keeps_template_and_hashes_but_scales() -> None:
     made = find(objects, "Deployment")
     live = facts.children[Ref("Deployment", "mail")]
     assert made["spec"]["template"] == live["spec"]["template"]
-    assert made["metadata"]["annotations"] == live["metadata"]["annotations"]
+    assert live["metadata"]["annotations"].items() <= made["metadata"]["annotations"].items()
     assert made["spec"]["replicas"] == 7
     assert [o for o in objects if o["metadata"]["name"].startswith("mail-start-")] == []
+
+
+def test_a_held_fleet_carries_what_was_applied_and_not_what_somebody_made_of_it() -> None:
+    """Unless nobody knows what was applied: an older operator did not note it."""
+    gateway = a_gateway()
+    facts = running(gateway, some_facts(), revision=OLD, image="registry.example/edited:1")
+    live = facts.children[Ref("Deployment", "mail")]
+    applied = {"metadata": {"labels": {"was": "applied"}}}
+    for noted, wanted in (
+        (json.dumps(applied), applied),
+        ("{spoilt", live["spec"]["template"]),
+        ("[]", live["spec"]["template"]),
+    ):
+        live["metadata"]["annotations"]["smtp.cakemail.com/template"] = noted
+        made = find(rendered(gateway, facts, turn=False), "Deployment")
+        assert made["spec"]["template"] == wanted
+        assert json.loads(made["metadata"]["annotations"]["smtp.cakemail.com/template"]) == wanted
 
 
 def test_an_autoscaled_fleet_sends_no_number() -> None:
