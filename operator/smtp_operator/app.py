@@ -13,7 +13,7 @@ import asyncio
 import signal
 import sys
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
 
@@ -76,6 +76,7 @@ class Operator:
         self._beat_at = clock.monotonic()
         self._served = False
         self._watches: list[Watch] = []
+        self._feed_watches: list[events.FeedWatch] = []
         self._build_core()
         self._probes = Probes(self, self.metrics.registry, settings.http_host, settings.http_port)
 
@@ -155,6 +156,8 @@ class Operator:
         """Wait for our CRD, then watch, then take part in the election."""
         await self._await_crd()
         self._observer.optional_kinds = await self._ask(self._cluster.optional_kinds)
+        namespaces = self._settings.watch_namespaces or ("",)
+        self._feed_watches += [events.FeedWatch(one, self._clock) for one in namespaces]
         always = [kind for kind in CHILD_KINDS if kind not in OPTIONAL_KINDS]
         self._start_watches([*always, *sorted(self._observer.optional_kinds)])
         version = await self._ask(self._cluster.version)
@@ -164,6 +167,7 @@ class Operator:
             on_startup=lambda target: events.configure(
                 target, self._settings, version, self._connection.patience.silence
             ),
+            watches=self._feed_watches,
         )
         feed = events.feed(registry, self._settings, self._kopf_stop, self._take_signals, self._log)
         self._kopf.launch(feed, name="kopf")
@@ -228,9 +232,15 @@ class Operator:
         self._owner.launch(self._lead_when_synced(), name="begin to lead")
 
     async def _lead_when_synced(self) -> None:
-        """Begin once everything that exists is known."""
+        """Begin once everything that exists is known.
+
+        An optional kind is asked for only once: a role that lacks it, or an answer that does not
+        come, must not leave a leader that does nothing. Its children are met by their names.
+        """
         for watch in self._watches:
-            await watch.synced.wait()
+            await (watch.tried if watch.kind in OPTIONAL_KINDS else watch.synced).wait()
+        if unlisted := _unlisted(self._watches):
+            self._log.warning(Event.NOT_LISTED, kinds=unlisted)
         self._pacing.expect(await self._all_gateways())
         self._switchboard.lead()
         self._workers.start()
@@ -285,7 +295,8 @@ class Operator:
     def _ages(self) -> dict[str, float]:
         """Of each kind the oldest watch; kinds that the cluster does not serve are left out."""
         ages: dict[str, float] = {}
-        for watch in self._watches:
+        watches: list[Watch | events.FeedWatch] = [*self._watches, *self._feed_watches]
+        for watch in watches:
             if watch.served:
                 ages[watch.kind] = max(ages.get(watch.kind, 0.0), watch.age_seconds())
         return ages
@@ -307,26 +318,39 @@ class Operator:
         found = []
         if self._clock.monotonic() - self._beat_at > STALE_SECONDS / 10:
             found.append("the heartbeat is old")
-        ages = self._ages()
-        if ages and min(ages.values()) > STALE_SECONDS:
-            found.append("every watch is old")
-        return found
+        return [*found, *silent(self._ages())]
 
     def faults(self) -> list[str]:
         """See ``Health``."""
         if not self._served:
             return ["the cluster does not serve SmtpGateway; install the CRDs"]
-        unsynced = sorted({watch.kind for watch in self._watches if not watch.synced.is_set()})
-        return [f"not listed yet: {', '.join(unsynced)}"] if unsynced else []
+        needed = [watch for watch in self._watches if watch.kind not in OPTIONAL_KINDS]
+        unlisted = _unlisted([*needed, *self._feed_watches])
+        return [f"not listed yet: {', '.join(unlisted)}"] if unlisted else []
 
     def details(self) -> dict[str, Any]:
         """See ``Health``."""
         return {
             "leading": self._elector.leading,
+            "notListed": _unlisted(self._watches),
             "gateways": len(self._switchboard.known()),
             "rolloutsWaiting": self._pacing.waiting(),
             "rolloutsHaltedBy": str(self._pacing.halt(self._clock.monotonic())),
         }
+
+
+def silent(ages: Mapping[str, float]) -> list[str]:
+    """Of the watches' ages, what only another process may mend."""
+    found = []
+    if ages and min(ages.values()) > STALE_SECONDS:
+        found.append("every watch is old")
+    if ages.get(GATEWAY, 0.0) > STALE_SECONDS:
+        found.append(f"the watch of {GATEWAY} is old")
+    return found
+
+
+def _unlisted(watches: Iterable[Watch | events.FeedWatch]) -> list[str]:
+    return sorted({watch.kind for watch in watches if not watch.synced.is_set()})
 
 
 async def _run(settings: Settings, log: Log) -> int:

@@ -6,6 +6,9 @@ Handlers only enqueue; they cannot fail. No daemon, no timer, no index, no peeri
 kopf gives up where a watch could go on: at half a line, at an error in a stream, at a list that ran
 out between two chunks, at a refused credential that is the only one. Then it is begun anew, which
 costs a list; only when that does not help for a minute does the process end.
+
+It tells nobody whether its watches live, and passes no bookmarks on. So it gets a session of ours,
+which sees each answer begin: what ``FeedWatch`` knows comes from that.
 """
 
 from __future__ import annotations
@@ -15,12 +18,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
+import aiohttp
 import kopf
 
 from smtp_operator.cluster.connection import Access
 from smtp_operator.cluster.kinds import GATEWAY, KINDS
 from smtp_operator.settings import Settings
 from smtp_operator.telemetry import Event, Log
+from smtp_operator.utils.clock import Clock
 
 CREDENTIAL_SECONDS = 600  # the kubelet renews a token long before it runs out
 LOGIN_SECONDS = 1.0  # between two logins
@@ -28,6 +33,7 @@ RESTARTS_SECONDS = (0.2, 1.0, 3.0, 8.0, 20.0, 30.0)  # waited before each, then 
 SOUND_SECONDS = 60.0  # who lived so long had no part in earlier failures
 STREAMING_LISTS_SINCE = (1, 34)
 FINALIZER = "smtp.cakemail.com/unused"
+OK = 200
 
 
 class Sink(Protocol):
@@ -65,10 +71,10 @@ def configure(
     target.persistence.finalizer = FINALIZER
     # Kinds and namespaces are fixed: no right to list CRDs or namespaces is needed.
     target.scanning.disabled = True
-    # The server ends each stream, so that a lost one is never older than ten minutes.
-    target.watching.server_timeout = 300
+    # The server ends each stream; the next one's beginning is how we know that the watch lives.
+    target.watching.server_timeout = 120
     # Just above it: only a server that does not end it is cut off by us.
-    target.watching.client_timeout = 330
+    target.watching.client_timeout = 150
     # The default is none: a silent drop would hang for minutes.
     target.watching.connect_timeout = 10
     # Bookmarks come each 60 s; a stream silent for longer is dead.
@@ -95,29 +101,66 @@ def configure(
     target.process.ultimate_exiting_timeout = None
 
 
+class FeedWatch:
+    """kopf's watch of SmtpGateways in one namespace, as far as its answers tell.
+
+    Args:
+        namespace: "" for all.
+        clock: for the age.
+
+    Attributes:
+        synced: a stream has been answered: what there is has been listed, or begins it.
+    """
+
+    kind = GATEWAY
+    served = True
+
+    def __init__(self, namespace: str, clock: Clock) -> None:
+        self._path = KINDS[GATEWAY].path(namespace)
+        self._clock = clock
+        self._heard_at = clock.monotonic()
+        self.synced = asyncio.Event()
+
+    def age_seconds(self) -> float:
+        """How long ago an answer began."""
+        return self._clock.monotonic() - self._heard_at
+
+    def answered(self, path: str, *, stream: bool) -> None:
+        """The API server has begun to answer a request of kopf's."""
+        if path.endswith(self._path):
+            self._heard_at = self._clock.monotonic()
+            if stream:
+                self.synced.set()
+
+
 def handlers(
     sink: Sink,
     access: Callable[[], Awaitable[Access]],
     *,
     on_startup: Callable[[kopf.OperatorSettings], None],
+    watches: Sequence[FeedWatch] = (),
 ) -> kopf.OperatorRegistry:
-    """The three handlers."""
+    """The three handlers; ``watches`` hear what kopf's requests are answered."""
     registry = kopf.OperatorRegistry()
     gateway = KINDS[GATEWAY]
-    logged_in = False
+    session: aiohttp.ClientSession | None = None
 
     @kopf.on.startup(registry=registry)
     async def startup(settings: kopf.OperatorSettings, **_: Any) -> None:
         on_startup(settings)
 
     @kopf.on.login(registry=registry)
-    async def login(**_: Any) -> kopf.ConnectionInfo:
-        nonlocal logged_in
-        if logged_in:
+    async def login(**_: Any) -> kopf.AiohttpSession:
+        nonlocal session
+        if session is not None:
+            await session.close()  # kopf has, unless it was broken off
             # kopf asks as fast as it is refused.
             await asyncio.sleep(LOGIN_SECONDS)
-        logged_in = True
-        return connection_info(await access(), datetime.now(UTC))
+        info = connection_info(await access(), datetime.now(UTC))
+        session = _session(info, watches)
+        return kopf.AiohttpSession(
+            server=info.server, expiration=info.expiration, aiohttp_session=session
+        )
 
     @kopf.on.event(gateway.group, gateway.version, gateway.plural, registry=registry)
     async def event(type: str | None, body: kopf.Body, **_: Any) -> None:  # noqa: A002  # kopf's
@@ -143,6 +186,23 @@ def connection_info(access: Access, now: datetime) -> kopf.ConnectionInfo:
         certificate_path=access.certificate_path,
         private_key_path=access.key_path,
         expiration=now + timedelta(seconds=CREDENTIAL_SECONDS),
+    )
+
+
+def _session(info: kopf.ConnectionInfo, watches: Sequence[FeedWatch]) -> aiohttp.ClientSession:
+    """As kopf makes it of that, and heard by the watches."""
+    trace = aiohttp.TraceConfig()
+
+    async def answered(_: Any, __: Any, told: aiohttp.TraceRequestEndParams) -> None:
+        if told.response.status == OK:
+            for watch in watches:
+                watch.answered(told.url.path, stream="watch" in told.url.query)
+
+    trace.on_request_end.append(answered)
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0, ssl=info.as_ssl_context()),
+        headers=info.as_http_headers(),
+        trace_configs=[trace],
     )
 
 

@@ -175,6 +175,7 @@ class Event(StrEnum):
     WATCH_ENDED = "watch ended"
     FEED_ENDED = "kopf begun anew"
     LISTED_ANEW = "watch listed anew"
+    NOT_LISTED = "optional kinds not listed"
     EVENT_FAILED = "event not recorded"
     TASK_FAILED = "task failed"
     SETTINGS_NOTED = "settings noted"

@@ -15,7 +15,8 @@ from aiohttp import web
 from smtp_operator import events
 from smtp_operator.cluster.connection import Access
 from smtp_operator.settings import load
-from tests.support.fleet_world import quiet_log
+from tests.support.empty_api import DISCOVERY
+from tests.support.fleet_world import GivenClock, quiet_log
 
 REQUIRED = {"GATEWAY_IMAGE": "i", "POD_NAMESPACE": "ns"}
 NOW = datetime(2026, 11, 24, 8, tzinfo=UTC)
@@ -36,8 +37,8 @@ def configured(version: tuple[int, int] = (1, 36), **variables: str) -> kopf.Ope
         ("posting", "loggers", False),
         ("persistence", "finalizer", "smtp.cakemail.com/unused"),
         ("scanning", "disabled", True),
-        ("watching", "server_timeout", 300),
-        ("watching", "client_timeout", 330),
+        ("watching", "server_timeout", 120),
+        ("watching", "client_timeout", 150),
         ("watching", "connect_timeout", 10),
         ("watching", "inactivity_timeout", 70),
         ("watching", "chunk_size", 500),
@@ -132,39 +133,6 @@ async def test_a_credential_that_was_refused_may_be_tried_again() -> None:
     assert events.connection_info(by_certificate, NOW + timedelta(seconds=1)) != first
 
 
-VERSION = {"groupVersion": "smtp.cakemail.com/v1alpha1", "version": "v1alpha1"}
-DISCOVERY: Mapping[str, Any] = {
-    "/api": {"versions": ["v1"]},
-    "/api/v1": {  # kopf waits until it knows these, though it is told to use none of them
-        "resources": [
-            {
-                "name": "namespaces",
-                "singularName": "namespace",
-                "kind": "Namespace",
-                "namespaced": False,
-                "verbs": ["list", "watch"],
-            }
-        ]
-    },
-    "/apis": {
-        "groups": [
-            {"name": "smtp.cakemail.com", "versions": [VERSION], "preferredVersion": VERSION}
-        ]
-    },
-    "/apis/smtp.cakemail.com/v1alpha1": {
-        "resources": [
-            {
-                "name": "smtpgateways",
-                "singularName": "smtpgateway",
-                "kind": "SmtpGateway",
-                "namespaced": True,
-                "verbs": ["list", "watch", "get"],
-            }
-        ]
-    },
-}
-
-
 class ApiServer:
     """Answers kopf, and is counted on to do harm."""
 
@@ -202,7 +170,12 @@ async def served() -> AsyncIterator[tuple[ApiServer, Access]]:
     await runner.cleanup()
 
 
-async def fed(server: ApiServer, access: Access, restarts: Sequence[float]) -> None:
+async def fed(
+    server: ApiServer,
+    access: Access,
+    restarts: Sequence[float],
+    watches: Sequence[events.FeedWatch] = (),
+) -> None:
     """Run kopf until its watch is sound."""
 
     async def known() -> Access:
@@ -210,7 +183,10 @@ async def fed(server: ApiServer, access: Access, restarts: Sequence[float]) -> N
 
     settings, stop = load(REQUIRED | {"WATCH_NAMESPACES": "mail"})[0], asyncio.Event()
     registry = events.handlers(
-        Ear(), known, on_startup=lambda target: events.configure(target, settings, (1, 33), 70.0)
+        Ear(),
+        known,
+        on_startup=lambda target: events.configure(target, settings, (1, 33), 70.0),
+        watches=watches,
     )
     async with asyncio.timeout(30), asyncio.TaskGroup() as group:
         feeding = group.create_task(
@@ -230,6 +206,27 @@ async def test_kopf_is_begun_anew_when_it_gives_up(served: tuple[ApiServer, Acce
     server.broken = 2
     await fed(server, access, (0.01, 0.01))
     assert server.lists == 3
+
+
+async def test_what_kopf_hears_is_heard(served: tuple[ApiServer, Access]) -> None:
+    """Of its own namespace; the API server's other answers are no sign of life of the watch."""
+    clock = GivenClock()
+    ours, other = (events.FeedWatch(namespace, clock) for namespace in ("mail", "shop"))
+    clock.advance(60.0)
+    await fed(*served, (), (ours, other))
+    assert (ours.synced.is_set(), ours.age_seconds()) == (True, 0.0)
+    assert (other.synced.is_set(), other.age_seconds()) == (False, 60.0)
+
+
+def test_a_list_is_heard_but_does_not_end_the_wait() -> None:
+    """It may be one chunk of many; the stream comes after the last."""
+    clock = GivenClock()
+    watch = events.FeedWatch("", clock)
+    clock.advance(60.0)
+    watch.answered("/apis/smtp.cakemail.com/v1alpha1/namespaces/mail/smtpgateways", stream=True)
+    assert (watch.synced.is_set(), watch.age_seconds()) == (False, 60.0)
+    watch.answered("/k8s/apis/smtp.cakemail.com/v1alpha1/smtpgateways", stream=False)
+    assert (watch.synced.is_set(), watch.age_seconds()) == (False, 0.0)
 
 
 async def test_what_ends_kopf_again_and_again_ends_the_program(

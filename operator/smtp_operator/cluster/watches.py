@@ -47,6 +47,10 @@ class _Expired(Exception):
 class Watch:
     """One kind in one namespace, or in all.
 
+    Attributes:
+        synced: everything that exists has been listed.
+        tried: so it was, or the first attempt failed.
+
     Args:
         connection: to the API server.
         kind: of ``cluster/kinds.py``.
@@ -77,7 +81,7 @@ class Watch:
         self._log = log.bind(kind=kind, namespace=namespace)
         self._heard_at = clock.monotonic()
         self._version = ""
-        self.synced = asyncio.Event()
+        self.synced, self.tried = asyncio.Event(), asyncio.Event()
         self.served = True
 
     def age_seconds(self) -> float:
@@ -106,6 +110,7 @@ class Watch:
                 self._log.info(Event.WATCH_ENDED, detail=error.detail)
             except OperatorError as error:
                 self._log.info(Event.WATCH_ENDED, detail=error.detail)
+            self.tried.set()
             if self._clock.monotonic() - began > CONTENT_SECONDS:
                 backoff = FIRST_BACKOFF_SECONDS
             await asyncio.sleep(max(backoff, asked))
@@ -128,6 +133,7 @@ class Watch:
         self._listener.listed(self.kind, self.namespace, found)
         self.served = True
         self.synced.set()
+        self.tried.set()
         self._log.debug(Event.LISTED_ANEW, objects=len(found))
 
     async def _follow(self) -> None:
