@@ -37,6 +37,10 @@ COMPARE_WITHIN_SECONDS = 3600.0
 RECREATABLE = frozenset({"PodDisruptionBudget"})
 
 
+# Without them pods cannot start.
+NEEDED_BY_PODS = frozenset({"ServiceAccount", "Secret", "ConfigMap"})
+
+
 class _Taken(Exception):
     """The name belongs to somebody else."""
 
@@ -120,6 +124,10 @@ class Applier:
         for child in wanted:
             ref = _ref(child)
             if ref.kind == DEPLOYMENT:
+                lack = _lack_of_pods(written)
+                if lack is not None:
+                    written.failures += self._held_back(gateway, child, lack)
+                    continue
                 await self._hand_over(gateway, decision, ref, log)
             try:
                 await self._apply_one(gateway, child, ref, written, log)
@@ -129,16 +137,36 @@ class Applier:
                 break
         return written
 
+    def _held_back(self, gateway: Gateway, child: Object, lack: Ref) -> list[Failure]:
+        """New pods would wait for what was refused, and never start; the old ones have theirs."""
+        if not self._hash_differs(gateway, child):
+            return []
+        text = f"it waits for {lack.kind} {lack.name}, which was refused"
+        return [Failure(_ref(child), Reason.APPLY_FAILED, text)]
+
     async def prune(
-        self, gateway: Gateway, decision: Decision, wanted: Sequence[Object], log: Log
+        self,
+        gateway: Gateway,
+        decision: Decision,
+        wanted: Sequence[Object],
+        failures: Sequence[Failure],
+        log: Log,
     ) -> frozenset[Ref]:
-        """Delete what is ours and wanted no longer; returns what that was."""
+        """Delete what is ours and wanted no longer; returns what that was.
+
+        Of a kind that was refused nothing goes: it may be what the refused one was to replace.
+        Where a name is taken, applying ended half way, and nothing goes at all.
+        """
+        if any(failure.reason is Reason.NAME_CONFLICT for failure in failures):
+            return frozenset()
+        refused = {failure.ref.kind for failure in failures}
         gone = set()
         stay = {_ref(child) for child in wanted} | decision.keep
         ours = self._children.of(gateway.key.namespace, gateway.key.name)
         for child in list(ours):
             ref = Ref(child.place.kind, child.place.name)
-            if child.owner_uid == gateway.uid and ref not in stay:
+            unwanted = ref not in stay and ref.kind not in refused
+            if child.owner_uid == gateway.uid and unwanted:
                 await self._delete(gateway, ref, log)
                 gone.add(ref)
         return frozenset(gone)
@@ -310,6 +338,12 @@ def _ref(child: Object) -> Ref:
 
 def _taken(ref: Ref) -> Failure:
     return Failure(ref, Reason.NAME_CONFLICT, "the name is taken")
+
+
+def _lack_of_pods(written: Written) -> Ref | None:
+    """What pods need and the API server refused."""
+    refused = (failure.ref for failure in written.failures)
+    return next((ref for ref in refused if ref.kind in NEEDED_BY_PODS), None)
 
 
 def _foreign_ports(live: Object, child: Object) -> ports.Patch:

@@ -29,7 +29,7 @@ from smtp_operator.fleet.decision import (
     decide,
     refused,
 )
-from smtp_operator.fleet.model import Facts, Gateway, Key, Ref
+from smtp_operator.fleet.model import Facts, Gateway, Key
 from smtp_operator.fleet.references import config_map_names, secret_names
 from smtp_operator.fleet.spec import check_name, read_spec
 from smtp_operator.observe import Observer, after_writing
@@ -177,9 +177,7 @@ class Reconciler:
         if failures:
             return self._decide_refused(gateway, facts, decision, failures)
         written = await self._applier.apply(gateway, decision, wanted, log)
-        gone: frozenset[Ref] = frozenset()
-        if not written.failures:
-            gone = await self._applier.prune(gateway, decision, wanted, log)
+        gone = await self._applier.prune(gateway, decision, wanted, written.failures, log)
         if not (written.failures or written.live or gone):
             return decision
         facts = after_writing(facts, written.live, gone)

@@ -186,6 +186,59 @@ async def test_an_edit_that_is_refused_again_and_again_holds_no_rollouts(
         process.clock.advance(60)
 
 
+@pytest.mark.parametrize("kind", ["ServiceAccount", "Secret", "ConfigMap"])
+async def test_no_pods_are_made_that_would_lack_what_was_refused(kind: str) -> None:
+    """They could never start; all else of the fleet is made."""
+    cluster, process = world()
+    cluster.refuse = refused(kind)
+    await process.look()
+    made = {kind for kind, _ in cluster.names("mail")}
+    assert "Deployment" not in made
+    assert {"Service", "NetworkPolicy", "PodDisruptionBudget"} <= made
+    assert conditions(cluster)["ConfigAccepted"] == ("False", "ApplyFailed")
+    assert conditions(cluster)["Progressing"] == ("False", "ApplyFailed")
+    cluster.refuse = lambda _: None
+    await process.settle()
+    assert fixed(cluster) == EXPECTED
+    assert conditions(cluster)["ConfigAccepted"] == ("True", "Accepted")
+
+
+async def test_pods_stay_when_their_new_configuration_is_refused() -> None:
+    """A rollout would hang on a ConfigMap that is not there."""
+    cluster, process = world()
+    await process.settle()
+    pods_become_ready(cluster)
+    await process.settle()
+    before = deployment(cluster)
+    cluster.refuse = refused("ConfigMap", detail="quota")
+    set_spec(cluster, drain={"delaySeconds": 7})
+    await process.look()
+    assert deployment(cluster) == before
+    assert conditions(cluster)["Ready"] == ("False", "ApplyFailed")
+    assert conditions(cluster)["Progressing"] == ("False", "ApplyFailed")
+
+
+async def test_a_refused_child_keeps_no_others_that_are_wanted_no_longer() -> None:
+    """But none of its own kind go, as it may be what takes their place."""
+    cluster, process = world(monitoring={"serviceMonitor": {"enabled": True}})
+    await process.settle()
+    assert ("Service", "alpha-metrics") in cluster.names("mail")
+    cluster.refuse = refused("Service")
+    set_spec(
+        cluster,
+        networkPolicy={"enabled": False},
+        monitoring={"serviceMonitor": {"enabled": False}},
+        service={"type": "NodePort"},
+    )
+    await process.settle()
+    left = cluster.names("mail")
+    assert ("NetworkPolicy", "alpha") not in left
+    assert ("Service", "alpha-metrics") in left
+    cluster.refuse = lambda _: None
+    await process.settle()
+    assert ("Service", "alpha-metrics") not in cluster.names("mail")
+
+
 async def test_a_refused_pod_template_changes_nothing() -> None:
     """The dry run comes before any write, so the old pods and their configuration stay."""
     cluster, process = world()

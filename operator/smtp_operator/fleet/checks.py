@@ -93,7 +93,7 @@ def _pods_taken(view: View) -> Condition | None:
     ref = failure.ref
     return _config(
         Reason.APPLY_FAILED,
-        f"the cluster refuses {ref.kind} {ref.name}, so pods stay as they are: {failure.message}",
+        f"{ref.kind} {ref.name} was not applied, so pods stay as they are: {failure.message}",
     )
 
 

@@ -92,7 +92,7 @@ def test_a_refused_deployment_is_told() -> None:
     assert condition(made, "ConfigAccepted") == (
         "False",
         "ApplyFailed",
-        "the cluster refuses Deployment mail, so pods stay as they are: bad toleration",
+        "Deployment mail was not applied, so pods stay as they are: bad toleration",
     )
     refusal = Failure(Ref("Service", "mail"), Reason.APPLY_FAILED, "port is taken")
     made = decided(a_gateway(), some_facts(), failures=[refusal])
