@@ -36,7 +36,7 @@ from smtp_operator.observe import Observer, after_writing
 from smtp_operator.recorder import Recorder, Severity
 from smtp_operator.resources.rendering import draft, render
 from smtp_operator.rollout import Pacing, Sight
-from smtp_operator.telemetry import Event, Log, Metrics
+from smtp_operator.telemetry import HALTS, Event, Log, Metrics
 from smtp_operator.utils.clock import Clock
 
 STATUS_MANAGER = "smtp-operator-status"
@@ -193,8 +193,8 @@ class Reconciler:
         What runs goes on, so to the queue of rollouts it is as ready as it was: each try would look
         like readiness lost anew, and hold everybody.
         """
-        turn = self._pacing.turn(gateway.key)
-        decision = decide(gateway, facts, before.draft, turn=turn, failures=failures)
+        word = self._pacing.word(gateway.key)
+        decision = decide(gateway, facts, before.draft, word=word, failures=failures)
         was, sight = _sight(gateway, before, ()), _sight(gateway, decision, failures)
         sight = replace(sight, ready=was.ready, upgraded=was.upgraded)
         self._pacing.see(gateway.key, sight, self._clock.monotonic())
@@ -204,15 +204,28 @@ class Reconciler:
         """Ask whether it is this fleet's turn, which depends on what is decided without it."""
         key, now = gateway.key, self._clock.monotonic()
         answer = partial(decide, gateway, facts, proposal)
-        decision = answer(turn=self._pacing.turn(key))
+        word = self._pacing.word(key)
+        decision = answer(word=word)
         self._pacing.see(key, _sight(gateway, decision, ()), now)
         if decision.rollout is State.WAITING:
-            self.next_turns()
-            decision = answer(turn=self._pacing.turn(key))
-        return decision
+            self._admit()
+        heard = self._pacing.word(key)
+        return decision if heard == word else answer(word=heard)
 
     def next_turns(self) -> None:
-        """Wake the fleets whose turn has come; time alone can bring it."""
+        """Wake the fleets whose turn has come, and those that are to tell why it does not come.
+
+        Time alone can bring both.
+        """
+        self._admit()
+        now = self._clock.monotonic()
+        for key in self._pacing.judge(now):
+            self._wake(key)
+        halt = self._pacing.halt(now)
+        for reason in HALTS:
+            self._metrics.rollout_halted.labels(reason).set(reason == halt.name.capitalize())
+
+    def _admit(self) -> None:
         for key in self._pacing.admit(self._clock.monotonic()):
             self._wake(key)
 

@@ -14,9 +14,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from smtp_operator.fleet.draft import Word
 from smtp_operator.fleet.model import Key
 
 CANARY_WAVE = 0
+HELD = "the operator's setting ROLLOUT_HOLD stops the upgrade"
 
 
 class Halt(StrEnum):
@@ -94,6 +96,8 @@ class Pacing:
         self._fleets: dict[Key, _Fleet] = {}
         self._expected: set[Key] = set()
         self._admitted: set[Key] = set()
+        self._wrong: set[Key] = set()
+        self._stopped = HELD if hold else ""
 
     def expect(self, keys: Iterable[Key]) -> None:
         """Fleets that exist: nobody begins until each of them has been seen."""
@@ -135,6 +139,27 @@ class Pacing:
     def turn(self, key: Key) -> bool:
         """Whether this fleet may take what an upgrade changed."""
         return key in self._admitted
+
+    def word(self, key: Key) -> Word:
+        """What there is to say to this fleet, as last judged; who is well hears so at once."""
+        wrong = key in self._wrong and key in self._fleets and self._went_wrong(key)
+        return Word(turn=self.turn(key), wrong=wrong, stopped=self._stopped)
+
+    def judge(self, now: float) -> set[Key]:
+        """Look who went wrong, and whether that stops the upgrade; returns whom that is news to.
+
+        An ill cluster, and a start, pass. They are no time to write to every fleet that waits.
+        """
+        halt = self.halt(now)
+        if halt in {Halt.ILL, Halt.UNSEEN}:
+            return set()
+        wrong = {key for key in self._fleets if self._went_wrong(key)}
+        stopped = HELD if self._hold else _stopped_by(min(wrong)) if wrong else ""
+        news = wrong ^ self._wrong
+        if stopped != self._stopped:
+            news |= {key for key, fleet in self._fleets.items() if self._waits(key, fleet)}
+        self._wrong, self._stopped = wrong, stopped
+        return news
 
     def halt(self, now: float) -> Halt:
         """Why nobody new may begin."""
@@ -200,6 +225,13 @@ class Pacing:
     def _lost_lately(self, key: Key, now: float) -> bool:
         lost_at = self._fleets[key].lost_at
         return lost_at is not None and now - lost_at < self._ill
+
+
+def _stopped_by(key: Key) -> str:
+    return (
+        f"the upgrade has stopped, as fleet {key.namespace}/{key.name} did not become Ready in it; "
+        "mend that one, set its image to the one before, or its rollout.onOperatorUpgrade to Hold"
+    )
 
 
 def _tried_again(before: Sight, sight: Sight) -> Sight:

@@ -27,6 +27,7 @@ RESULTS = ("done", "after", "gone", "transient", "terminal", "failed")
 APPLY_RESULTS = ("applied", "conflict", "refused", "unavailable", "deleted", "amended")
 GATEWAY_STATES = ("ready", "not_ready", "paused")
 ROLLOUT_STATES = ("Idle", "Waiting", "Progressing", "Held", "Failed")
+HALTS = ("Held", "Unseen", "Failed", "Ill")  # of ``rollout.Halt``
 PRIORITIES = ("edit", "new", "routine")
 
 
@@ -122,6 +123,12 @@ class Metrics:
             "smtp_operator_rollout_state", "1 for the state that a rollout is in.",
             ["namespace", "name", "state"], registry=r,
         )  # fmt: skip
+        self.rollout_halted = Gauge(
+            "smtp_operator_rollout_halted", "1 for what keeps operator upgrades from going on.",
+            ["reason"], registry=r,
+        )  # fmt: skip
+        for reason in HALTS:
+            self.rollout_halted.labels(reason)
 
     def depth(self, priority: str, keys: int) -> None:
         """See ``QueueMetrics``."""

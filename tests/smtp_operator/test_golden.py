@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from smtp_operator.fleet.decision import Decision
+from smtp_operator.fleet.draft import Word
 from smtp_operator.fleet.model import Facts, Gateway, Object, Ref
 from smtp_operator.fleet.names import TEMPLATE
 from smtp_operator.resources.rendering import draft, render
@@ -126,7 +127,7 @@ def produce(case: dict[str, Any]) -> dict[str, Any]:
     """Decide and render one case."""
     gateway = load_gateway(case)
     facts = load_facts(case, gateway)
-    decision = decided(gateway, facts, turn=case.get("turn", True))
+    decision = decided(gateway, facts, word=Word(turn=case.get("turn", True)))
     objects = render(gateway, facts, decision, FixedKeys()) if decision.proceed else []
     return shown(decision, objects)
 

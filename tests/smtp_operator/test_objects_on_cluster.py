@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from smtp_operator.fleet.draft import Word
 from smtp_operator.fleet.model import Object, Ref
 from smtp_operator.fleet.replicas import Replicas, plan
 from smtp_operator.resources.deployment import handover
@@ -55,7 +56,7 @@ def produced(name: str, namespace: str) -> list[Object]:
     gateway = load_gateway(case)
     gateway = replace(gateway, key=gateway.key._replace(namespace=namespace))
     facts = load_facts(case, gateway)
-    decision = decided(gateway, facts, turn=case.get("turn", True))
+    decision = decided(gateway, facts, word=Word(turn=case.get("turn", True)))
     objects = render(gateway, facts, decision, FixedKeys()) if decision.proceed else []
     for item in objects:
         if item["kind"] == "Service":
@@ -187,12 +188,12 @@ def test_a_held_template_is_no_new_template(kubernetes: Kubernetes, namespace: s
     now = find(rendered(gateway, some_facts()), "Deployment")
     (live,) = applied(kubernetes, [now])
     upgrade = replace(live_facts(live), default_image="registry.example/smtp-gateway:2")
-    held = find(rendered(gateway, upgrade, turn=False), "Deployment")
+    held = find(rendered(gateway, upgrade, word=Word(turn=False)), "Deployment")
     assert held["spec"]["template"] == now["spec"]["template"]
     unnoted = deepcopy(live)
     del unnoted["metadata"]["annotations"]["smtp.cakemail.com/template"]
     older = replace(live_facts(unnoted), default_image="registry.example/smtp-gateway:2")
-    defaulted = find(rendered(gateway, older, turn=False), "Deployment")
+    defaulted = find(rendered(gateway, older, word=Word(turn=False)), "Deployment")
     assert defaulted["spec"]["template"] == live["spec"]["template"]
     for body in (held, defaulted, now):
         (answer,) = applied(kubernetes, [body])

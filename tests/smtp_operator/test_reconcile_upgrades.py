@@ -8,6 +8,7 @@ import pytest
 
 from smtp_operator.cluster.api import Object
 from smtp_operator.rollout import Halt, Pacing
+from smtp_operator.telemetry import HALTS
 from tests.support.cluster_double import ClusterDouble, refused
 from tests.support.fleet_world import (
     IMAGE,
@@ -34,6 +35,27 @@ def pods_miss_their_deadline(cluster: ClusterDouble, *, old_pods_serve: bool) ->
         }
 
     cluster.edit("Deployment", *KEY, fail, manager="kube-controller-manager", subresource="status")
+
+
+def pods_are_gone(cluster: ClusterDouble) -> None:
+    """Ended, while those of the new revision are still to come."""
+
+    def lose(body: Object) -> None:
+        body["status"] |= {
+            "observedGeneration": body["metadata"]["generation"],
+            "readyReplicas": 0,
+            "conditions": [{"type": "Progressing", "reason": "ReplicaSetUpdated"}],
+        }
+
+    cluster.edit("Deployment", *KEY, lose, manager="kube-controller-manager", subresource="status")
+
+
+def halted(process: Process) -> set[str]:
+    """Reasons that the gauge shows."""
+    (family,) = process.metrics.rollout_halted.collect()
+    assert {sample.labels["reason"] for sample in family.samples} == set(HALTS)
+    assert set(HALTS) == {halt.name.capitalize() for halt in Halt if halt is not Halt.NONE}
+    return {sample.labels["reason"] for sample in family.samples if sample.value == 1}
 
 
 async def ready_fleet() -> tuple[ClusterDouble, Process]:
@@ -194,3 +216,34 @@ async def test_pods_edited_while_no_operator_ran_are_mended_within_the_hour() ->
     process.clock.advance(3600)
     await new.settle()
     assert image(cluster) == IMAGE
+
+
+async def test_a_stopped_upgrade_shows_on_the_fleet_that_stopped_it() -> None:
+    """Its readiness is gone, its deadline is not yet: condition, Event and gauge all the same."""
+    cluster, process = await ready_fleet()
+    new = await another(cluster, process)
+    pods_are_gone(cluster)
+    await new.settle()
+    new.reconciler.next_turns()
+    assert KEY in new.woken
+    await new.settle()
+    assert conditions(cluster)["Degraded"] == ("True", "RolloutFailed")
+    assert "RolloutFailed" in {event["reason"] for event in cluster.events}
+    assert halted(new) == {"Failed"}
+    pods_become_ready(cluster)
+    await new.settle()
+    new.reconciler.next_turns()
+    assert conditions(cluster)["Degraded"] == ("False", "AsExpected")
+    assert halted(new) == set()
+
+
+async def test_a_fleet_that_waits_says_that_the_upgrade_is_held() -> None:
+    """And the gauge says so too."""
+    cluster, process = await ready_fleet()
+    new = await another(cluster, process, hold=True)
+    status = cluster.read("SmtpGateway", *KEY)["status"]
+    (progress,) = [c for c in status["conditions"] if c["type"] == "Progressing"]
+    assert progress["reason"] == "RolloutWaiting"
+    assert progress["message"].endswith("the operator's setting ROLLOUT_HOLD stops the upgrade")
+    new.reconciler.next_turns()
+    assert halted(new) == {"Held"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from smtp_operator.fleet.draft import Word
 from smtp_operator.fleet.model import Key
 from smtp_operator.rollout import Halt, Pacing, Sight
 
@@ -276,3 +277,46 @@ def test_a_fleet_whose_looks_fail_once_its_turn_has_come_takes_no_place() -> Non
     queue.see(key(2), replace(DONE, wave=2), 2.0)
     queue.see(key(3), replace(WAITING, wave=3), 2.0)
     assert queue.admit(2.0) == []
+
+
+def test_a_stopped_upgrade_is_told_to_whom_it_concerns_and_once() -> None:
+    """The fleet that went wrong hears it, and those that wait; so they do when it is over."""
+    queue = pacing()
+    for number in range(3):
+        queue.see(key(number), WAITING, 0.0)
+    assert queue.admit(0.0) == [key(0)]
+    assert queue.judge(0.0) == set()
+    queue.see(key(0), replace(ROLLING, ready=False), 1.0)
+    assert queue.judge(1.0) == {key(0), key(1), key(2)}
+    assert queue.judge(2.0) == set()
+    assert queue.word(key(0)).wrong
+    assert "fleet mail/fleet-000 did not become Ready" in queue.word(key(1)).stopped
+    queue.see(key(0), DONE, 3.0)
+    assert not queue.word(key(0)).wrong
+    assert queue.judge(3.0) == {key(0), key(1), key(2)}
+    assert queue.word(key(1)) == Word(turn=False)
+
+
+def test_what_passes_is_told_to_nobody() -> None:
+    """An ill cluster gets no write for each fleet; what was said before stays said."""
+    queue = pacing()
+    queue.expect([key(0)])
+    queue.see(key(1), WAITING, 0.0)
+    assert queue.judge(0.0) == set()
+    queue.see(key(0), WAITING, 0.0)
+    assert queue.admit(0.0) == [key(0)]
+    queue.see(key(0), replace(ROLLING, ready=False), 1.0)
+    queue.see(key(1), BROKEN, 1.0)
+    assert queue.halt(1.0) is Halt.ILL
+    assert queue.judge(1.0) == set()
+    assert queue.word(key(1)).stopped == ""
+    queue.see(key(1), WAITING, 2.0)
+    assert queue.judge(2.0) == {key(0), key(1)}
+
+
+def test_a_hold_is_told_from_the_start() -> None:
+    """It is a setting, so nobody has to be woken for it."""
+    queue = pacing(hold=True)
+    queue.see(key(0), WAITING, 0.0)
+    assert "ROLLOUT_HOLD" in queue.word(key(0)).stopped
+    assert queue.judge(0.0) == set()

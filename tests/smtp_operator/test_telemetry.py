@@ -20,6 +20,7 @@ SERIES = [
     "smtp_operator_watch_age_seconds", "smtp_operator_leader", "smtp_operator_loop_lag_seconds",
     "smtp_operator_gateways", "smtp_operator_paused",
     "smtp_operator_certificate_not_after_seconds", "smtp_operator_rollout_state",
+    "smtp_operator_rollout_halted",
     "smtp_operator_build_info",
 ]  # fmt: skip
 

@@ -99,7 +99,19 @@ def _rollout_kept_its_deadline(view: View) -> Condition | None:
         text = f"the new pods were not ready within {seconds} s and the old ones serve on"
     else:
         text = f"the first pods were not ready within {seconds} s"
+    if view.word.wrong:
+        text = f"{text}; an operator upgrade caused it and stops for all fleets"
     return _degraded(Reason.ROLLOUT_FAILED, f"{text}; correct the spec; {_to_see_why(view)}")
+
+
+def _upgrade_kept_it_ready(view: View) -> Condition | None:
+    if not view.word.wrong:
+        return None
+    return _degraded(
+        Reason.ROLLOUT_FAILED,
+        "an operator upgrade took its readiness, see Ready, and stops for all fleets; set image to "
+        f"the one before, or mend it; {_to_see_why(view)}",
+    )
 
 
 def _applied(view: View) -> Condition | None:
@@ -165,6 +177,6 @@ def _as_expected(_: View) -> Condition | None:
 
 
 DEGRADED = (
-    _rollout_kept_its_deadline, _applied, _optional_kinds_served, _pods_can_be_made,
-    _pods_available, _metric_readable, _as_expected,
+    _rollout_kept_its_deadline, _upgrade_kept_it_ready, _applied, _optional_kinds_served,
+    _pods_can_be_made, _pods_available, _metric_readable, _as_expected,
 )  # fmt: skip

@@ -154,6 +154,8 @@ def _progress(view: View) -> Condition:
     else:
         status, reason, message = PROGRESS[state(view)]
     text = message.format(revision=view.draft.target_revision)
+    if reason is Reason.ROLLOUT_WAITING and view.word.stopped:
+        text = f"{text}; {view.word.stopped}"
     return Condition(ConditionType.PROGRESSING, status, reason, text)
 
 

@@ -1,7 +1,7 @@
 """What is to happen with one fleet, and what is to be said about it. Pure.
 
     draft = rendering.draft(gateway, facts)                  what would reach the pod, its hashes
-    decision = decide(gateway, facts, draft, turn=...)       conditions, status, what to hold
+    decision = decide(gateway, facts, draft, word=...)       conditions, status, what to hold
     objects = rendering.render(gateway, facts, decision)     children, in the order of applying
     ... apply, prune (all that is ours and neither in ``objects`` nor in ``decision.keep``) ...
     decide(..., failures=[...]).status                       when applying met refusals
@@ -19,7 +19,7 @@ from typing import Any
 from smtp_operator.fleet import certificates, names, status, tls_checks
 from smtp_operator.fleet.checks import evaluate, with_verdict
 from smtp_operator.fleet.conditions import Condition, ConditionType, Reason, merge
-from smtp_operator.fleet.draft import Draft, Failure, Fault, View
+from smtp_operator.fleet.draft import Draft, Failure, Fault, View, Word
 from smtp_operator.fleet.model import OPTIONAL_KINDS, Facts, Gateway, Object, Ref
 from smtp_operator.fleet.replicas import Replicas, plan
 from smtp_operator.fleet.rollouts import (
@@ -32,9 +32,11 @@ from smtp_operator.fleet.rollouts import (
 )
 
 __all__ = [
-    "Change", "Decision", "Draft", "Failure", "Fault", "Replicas", "State", "decide", "refused",
+    "Change", "Decision", "Draft", "Failure", "Fault", "Replicas", "State", "Word", "decide",
+    "refused",
 ]  # fmt: skip
 
+ANYTIME = Word()
 KEPT_STARTS = 3  # start configurations left for rolled-back pods
 TRIED = frozenset({Reason.POD_TEMPLATE_REJECTED, Reason.APPLY_FAILED})
 SOON_SECONDS = 1.0  # a certificate made in this pass is looked at in the next
@@ -78,7 +80,7 @@ def decide(
     facts: Facts,
     draft: Draft,
     *,
-    turn: bool = True,
+    word: Word = ANYTIME,
     failures: Sequence[Failure] = (),
 ) -> Decision:
     """The chains of checks, and all that follows from them.
@@ -87,11 +89,11 @@ def decide(
         gateway: the wish.
         facts: what the cluster holds.
         draft: what would reach the pod.
-        turn: whether the rollout queue lets this fleet take what an operator upgrade changed.
-            It has no say in what the user changed.
+        word: of the rollout queue, on what an operator upgrade changed. It has no say in what the
+            user changed.
         failures: of applying what an earlier call decided.
     """
-    view = with_verdict(View(gateway, facts, draft, turn, tuple(failures)))
+    view = with_verdict(View(gateway, facts, draft, word, tuple(failures)))
     conditions = evaluate(view)
     stage = state(view)
     proceed = _proceeds(gateway, conditions)

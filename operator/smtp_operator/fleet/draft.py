@@ -55,6 +55,21 @@ class Draft:
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """What the queue of an operator upgrade says to one fleet.
+
+    Attributes:
+        turn: it may take what the upgrade changed.
+        wrong: it took it and went wrong, which stops the upgrade.
+        stopped: why nobody may begin, for a status to tell; "" when that is not so.
+    """
+
+    turn: bool = True
+    wrong: bool = False
+    stopped: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class View:
     """All that a check may look at.
 
@@ -62,7 +77,7 @@ class View:
         gateway: the wish.
         facts: what the cluster holds.
         draft: what would reach the pod.
-        turn: whether the rollout queue lets this fleet take what an operator upgrade changed.
+        word: of the rollout queue.
         failures: of applying.
         stopped: nothing is applied now, as the spec is paused or not accepted.
     """
@@ -70,7 +85,7 @@ class View:
     gateway: Gateway
     facts: Facts
     draft: Draft
-    turn: bool = True
+    word: Word = Word()
     failures: tuple[Failure, ...] = ()
     stopped: bool = False
 

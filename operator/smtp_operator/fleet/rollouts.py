@@ -54,7 +54,7 @@ def state(view: View) -> State:
     if made is Change.OPERATOR and not approved(view):
         if view.gateway.spec.rollout.on_operator_upgrade == "Hold":
             return State.HELD
-        if not view.turn:
+        if not view.word.turn:
             return State.WAITING
     return there if made is Change.NONE or view.refused("Deployment") else State.PROGRESSING
 

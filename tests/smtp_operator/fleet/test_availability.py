@@ -9,7 +9,7 @@ import pytest
 from smtp_operator.fleet.availability import wanted_pods
 from smtp_operator.fleet.conditions import Reason
 from smtp_operator.fleet.decision import Failure
-from smtp_operator.fleet.draft import View
+from smtp_operator.fleet.draft import View, Word
 from smtp_operator.fleet.model import Facts, Gateway, Ref
 from smtp_operator.resources.rendering import draft
 from tests.support.fleets import (
@@ -183,6 +183,18 @@ def test_a_rollout_past_its_deadline_degrades_and_the_old_pods_stay_ready() -> N
     gateway, facts = fleet({}, progress="ProgressDeadlineExceeded")
     assert degraded(gateway, facts) == ("True", "RolloutFailed")
     assert condition(decided(gateway, facts), "Ready")[0] == "True"
+
+
+def test_an_upgrade_that_took_readiness_degrades_before_the_deadline() -> None:
+    """It stopped for all, so its fleet says so; once the deadline has passed, both."""
+    gateway, facts = fleet({}, ready=0, progress="ReplicaSetUpdated")
+    made = decided(gateway, facts, word=Word(wrong=True))
+    assert condition(made, "Degraded")[:2] == ("True", "RolloutFailed")
+    assert "took its readiness" in condition(made, "Degraded")[2]
+    gateway, facts = fleet({}, progress="ProgressDeadlineExceeded")
+    made = decided(gateway, facts, word=Word(wrong=True))
+    assert "within 600 s" in condition(made, "Degraded")[2]
+    assert "stops for all fleets" in condition(made, "Degraded")[2]
 
 
 def test_what_the_api_server_refused_degrades_with_its_words() -> None:

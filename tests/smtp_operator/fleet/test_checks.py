@@ -9,6 +9,7 @@ import pytest
 from smtp_operator.fleet.checks import CHAINS
 from smtp_operator.fleet.conditions import ConditionType, Reason
 from smtp_operator.fleet.decision import Failure
+from smtp_operator.fleet.draft import Word
 from smtp_operator.fleet.model import Ref
 from tests.support.fleets import a_gateway, condition, decided, running, some_facts
 
@@ -152,7 +153,7 @@ def test_progressing_says_where_a_rollout_stands(
     """One reason for each state."""
     gateway = a_gateway(status={"currentRevision": "1"}, **spec)
     facts = running(gateway, some_facts(), **more)
-    assert condition(decided(gateway, facts, turn=False), "Progressing")[:2] == wanted
+    assert condition(decided(gateway, facts, word=Word(turn=False)), "Progressing")[:2] == wanted
 
 
 def test_the_way_out_of_a_hold_names_the_revision() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from smtp_operator.fleet.conditions import Reason
 from smtp_operator.fleet.decision import Failure, refused
+from smtp_operator.fleet.draft import Word
 from smtp_operator.fleet.model import Object, Ref
 from tests.support.certificates import user_pair
 from tests.support.fleets import NOW, a_gateway, decided, running, settled, some_facts
@@ -52,8 +53,8 @@ def test_only_a_waiting_upgrade_holds_the_template(*, turn: bool, hold: bool) ->
     gateway = a_gateway()
     upgrade = running(gateway, some_facts(), revision=OLD)
     edit = running(gateway, some_facts(), revision=OLD, inputs=OLD)
-    assert decided(gateway, upgrade, turn=turn).hold is hold
-    assert decided(gateway, edit, turn=turn).hold is False
+    assert decided(gateway, upgrade, word=Word(turn=turn)).hold is hold
+    assert decided(gateway, edit, word=Word(turn=turn)).hold is False
 
 
 def start(number: int) -> tuple[Ref, Object]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from smtp_operator.fleet.draft import View
+from smtp_operator.fleet.draft import View, Word
 from smtp_operator.fleet.model import Facts, Gateway, Ref
 from smtp_operator.fleet.rollouts import Change, Pods, State, change, current_revision, state
 from smtp_operator.resources.rendering import draft
@@ -29,7 +29,7 @@ def test_without_a_deployment_it_is_the_first_start() -> None:
 def test_an_equal_revision_is_no_change() -> None:
     """An operator release that renders the same restarts nothing."""
     gateway = a_gateway()
-    seen = view(gateway, running(gateway, some_facts()), turn=False)
+    seen = view(gateway, running(gateway, some_facts()), word=Word(turn=False))
     assert (change(seen), state(seen)) == (Change.NONE, State.IDLE)
 
 
@@ -37,7 +37,7 @@ def test_other_inputs_are_the_user_s_change_and_roll_at_once() -> None:
     """Whatever the queue says."""
     gateway = a_gateway(rollout={"onOperatorUpgrade": "Hold"})
     facts = running(gateway, some_facts(), revision=OLD, inputs=OLD)
-    seen = view(gateway, facts, turn=False)
+    seen = view(gateway, facts, word=Word(turn=False))
     assert (change(seen), state(seen)) == (Change.USER, State.PROGRESSING)
 
 
@@ -45,7 +45,7 @@ def test_other_inputs_are_the_user_s_change_and_roll_at_once() -> None:
 def test_an_operator_upgrade_waits_for_its_turn(*, turn: bool, wanted: State) -> None:
     """Equal inputs, another revision: the operator renders differently."""
     gateway = a_gateway()
-    seen = view(gateway, running(gateway, some_facts(), revision=OLD), turn=turn)
+    seen = view(gateway, running(gateway, some_facts(), revision=OLD), word=Word(turn=turn))
     assert (change(seen), state(seen)) == (Change.OPERATOR, wanted)
 
 
@@ -68,7 +68,7 @@ def test_a_held_fleet_waits_for_approval_of_exactly_this_revision() -> None:
             rollout={"onOperatorUpgrade": "Hold"},
             annotations={"smtp.cakemail.com/approve": approved},
         )
-        assert state(view(gateway, facts, turn=False)) is wanted
+        assert state(view(gateway, facts, word=Word(turn=False))) is wanted
 
 
 @pytest.mark.parametrize(

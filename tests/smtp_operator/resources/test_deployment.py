@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from smtp_operator.fleet.draft import Word
 from smtp_operator.fleet.model import Ref
 from smtp_operator.resources.deployment import handover
 from tests.support.fleets import (
@@ -47,7 +48,7 @@ def test_a_held_fleet_keeps_template_and_hashes_but_scales() -> None:
     gateway = a_gateway(replicas=7)
     facts = some_facts(secrets=issued_secrets(gateway, some_facts()))
     facts = running(gateway, facts, revision=OLD, image="registry.example/smtp-gateway:0")
-    objects = rendered(gateway, facts, turn=False)
+    objects = rendered(gateway, facts, word=Word(turn=False))
     made = find(objects, "Deployment")
     live = facts.children[Ref("Deployment", "mail")]
     assert made["spec"]["template"] == live["spec"]["template"]
@@ -68,7 +69,7 @@ def test_a_held_fleet_carries_what_was_applied_and_not_what_somebody_made_of_it(
         ("[]", live["spec"]["template"]),
     ):
         live["metadata"]["annotations"]["smtp.cakemail.com/template"] = noted
-        made = find(rendered(gateway, facts, turn=False), "Deployment")
+        made = find(rendered(gateway, facts, word=Word(turn=False)), "Deployment")
         assert made["spec"]["template"] == wanted
         assert json.loads(made["metadata"]["annotations"]["smtp.cakemail.com/template"]) == wanted
 
