@@ -1,10 +1,10 @@
 """From wanted children to live ones: send what differs, repair what drifted, delete the rest.
 
 Nothing is sent when nothing changed. A child is sent when the hash of the wanted object differs
-from the one in its annotation, when somebody changed a field that we own, or, once after a start,
-when a full comparison finds a difference. An apply names the UID that it means, or that nothing is
-there (``NOT_THERE``), so it never merges into an object that took the name meanwhile, and never
-revives one that was deleted.
+from the one in its annotation, when somebody changed a field that we own, or, once in the first
+hour of leading, when a full comparison finds a difference. An apply names the UID that it means, or
+that nothing is there (``NOT_THERE``), so it never merges into an object that took the name
+meanwhile, and never revives one that was deleted.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Applier:
         children: what is remembered of them.
         observer: reads before anything is destroyed.
         metrics: counts and times of writes.
-        clock: for the one full comparison after a start.
+        clock: for the one full comparison after beginning to lead.
         echoes: holds back what watches tell of a write under way.
     """
 
@@ -85,7 +85,7 @@ class Applier:
         self._observer = observer
         self._metrics = metrics
         self._clock = clock
-        self._started_at = clock.monotonic()
+        self._leading_since: float | None = None  # a standby may have started long before
 
     async def try_template(self, gateway: Gateway, wanted: Sequence[Object]) -> list[Failure]:
         """Ask the API server about a user's own pod template before anything is written."""
@@ -194,7 +194,7 @@ class Applier:
         if self._children.drifted(place):
             log.info(Event.DRIFT, kind=ref.kind, child=ref.name)
             return True
-        if self._children.compared(place) or self._clock.monotonic() < self._compare_at(place):
+        if self._children.compared(place) or not self._time_to_compare(place):
             return False
         live = await self._observer.look(gateway, ref)
         self._children.mark_compared(place)
@@ -204,10 +204,13 @@ class Applier:
         known = self._known(gateway, _ref(child))
         return known is None or known.applied_hash != hashes.digest(child)
 
-    def _compare_at(self, place: Place) -> float:
-        """Spread over the first hour, at the same point of it each time."""
+    def _time_to_compare(self, place: Place) -> bool:
+        """Spread over the first hour of leading, at the same point of it each time."""
+        now = self._clock.monotonic()
+        if self._leading_since is None:
+            self._leading_since = now  # only a leader comes here
         share = zlib.crc32("/".join(place).encode()) / 2**32
-        return self._started_at + share * COMPARE_WITHIN_SECONDS
+        return now >= self._leading_since + share * COMPARE_WITHIN_SECONDS
 
     async def _send(self, gateway: Gateway, child: Object, ref: Ref, log: Log) -> Object:
         try:

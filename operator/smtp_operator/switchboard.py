@@ -110,7 +110,8 @@ class Switchboard:
         before = self._children.get(place)
         if _labelled(meta):
             child = seen(kind, metadata)
-            if not self._children.note(child):
+            note = self._children.note if self._leading else self._children.follow
+            if not note(child):
                 return  # what we wrote ourselves, or older
             drifted = self._children.drifted(child.place)
             if drifted or kind in TELLING or before is None or before.uid != child.uid:

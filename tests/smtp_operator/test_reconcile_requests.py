@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from smtp_operator.cluster.api import Object
 from tests.support.cluster_double import ClusterDouble
 from tests.support.fleet_world import Process, pods_become_ready, set_spec, world
 
@@ -73,3 +74,49 @@ async def test_an_edit_sends_what_it_changed_alone() -> None:
         ("status", "SmtpGateway"),
     ]
     assert bill.made()[0] == 4
+
+
+async def test_an_old_standby_that_takes_over_costs_no_more() -> None:
+    """What it compares in full is spread over its first hour of leading, not of its life."""
+    cluster, process = world(secrets_watched=False)
+    await process.look()
+    pods_become_ready(cluster)
+    await process.settle()
+    standby = Process(cluster, process.clock, secrets_watched=False)
+    standby.switchboard.stop()
+    await standby.list_children()
+    process.clock.advance(2 * 3600)
+    standby.switchboard.lead()
+    bill = Bill(cluster)
+    await standby.look()
+    assert bill.made() == (4, 0, 0)
+    process.clock.advance(3600)
+    bill = Bill(cluster)
+    await standby.look()
+    assert bill.made()[0] > 4
+
+
+async def test_what_the_leader_changed_is_no_drift_to_its_standby() -> None:
+    """The new hash tells that it was an apply; an edit by hand carries none."""
+    cluster, process = world(secrets_watched=False)
+    standby = Process(cluster, process.clock, secrets_watched=False)
+    standby.switchboard.stop()
+
+    def both(told: str, kind: str, metadata: Object) -> None:
+        standby.hear(told, kind, metadata)
+        process.hear(told, kind, metadata)
+
+    cluster.on_change = both
+    await process.settle()
+    set_spec(cluster, service={"annotations": {"team": "mail"}})
+    await process.settle()
+    cluster.on_change = standby.hear
+    standby.switchboard.lead()
+    cluster.writes.clear()
+    await standby.look()
+    assert cluster.writes == []
+    standby.switchboard.stop()
+    cluster.edit("Service", "mail", "alpha", lambda body: body["spec"].update(type="NodePort"))
+    standby.switchboard.lead()
+    await standby.look()
+    assert [kind for _, kind, _, _ in cluster.writes] == ["Service"]

@@ -149,6 +149,14 @@ class Children:
             self._kept[child.place] = (child.uid, child.digest)
         return True
 
+    def follow(self, child: Seen) -> bool:
+        """As ``note``, while another process leads: a new hash is that of its apply, no drift."""
+        known = self._seen.get(child.place)
+        news = self.note(child)
+        if news and known is not None and known.applied_hash != child.applied_hash:
+            self._kept[child.place] = (child.uid, child.digest)
+        return news
+
     def applied(self, child: Seen) -> None:
         """Take in the answer to our own apply."""
         self._kept[child.place] = (child.uid, child.digest)
