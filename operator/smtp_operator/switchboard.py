@@ -88,7 +88,8 @@ class Switchboard:
         key = _key(metadata)
         if self._echoes.hold((GATEWAY, *key), partial(self.gateway_seen, metadata, listed=listed)):
             return
-        if self._own_write(key, metadata.get("resourceVersion", "")):
+        # A list may show our status on top of an edit that nobody told us of.
+        if not listed and self._own_write(key, metadata.get("resourceVersion", "")):
             return
         edit = Priority.EDIT if key in self._known else Priority.NEW
         edited_at = None if listed else self._clock.monotonic()

@@ -66,6 +66,29 @@ async def test_our_own_status_wakes_nobody() -> None:
     assert await taken(process) is not None
 
 
+async def test_an_edit_below_our_own_status_is_not_lost_when_the_watch_had_a_gap() -> None:
+    """The version that a list shows is ours, and the edit came before it."""
+    cluster, process = await at_rest()
+
+    def edit_unheard(told: str, kind: str, metadata: Object) -> None:
+        if told == "ADDED" and kind == "Service":
+            cluster.edit("SmtpGateway", *KEY, lambda body: body["spec"].update(replicas=4))
+
+    cluster.on_change = edit_unheard
+    cluster.remove("Service", *KEY)
+    process.switchboard.listed("Service", "", [])
+    due = await process.queue.take()
+    assert due is not None
+    cluster.edit("Deployment", *KEY, partial(_set_ready, 2), manager="x", subresource="status")
+    await process.look()
+    process.queue.done(KEY)
+    assert cluster.read("Deployment", *KEY)["spec"]["replicas"] == 2
+    process.switchboard.gateway_seen(cluster.read("SmtpGateway", *KEY)["metadata"], listed=True)
+    assert await taken(process) is not None
+    await process.look()
+    assert cluster.read("Deployment", *KEY)["spec"]["replicas"] == 4
+
+
 async def test_our_own_apply_wakes_nobody() -> None:
     """The answer was noted when it came."""
     cluster, process = await at_rest()
