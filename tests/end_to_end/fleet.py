@@ -6,6 +6,7 @@ The images carry the names that the manifests have, so what is applied is what i
 from __future__ import annotations
 
 import base64
+import http.client
 import json
 import ssl
 import urllib.request
@@ -19,6 +20,7 @@ import aiosmtplib
 import yaml
 
 from tests.cluster.commands import CommandFailed, wait_until
+from tests.end_to_end.pods import wait_until_greeted
 from tests.support.images import archive_of
 from tests.support.kubernetes import Address, Kubernetes
 from tests.support.sandbox import PASSWORD, USERNAME
@@ -39,7 +41,8 @@ CHILDREN = (
     "horizontalpodautoscaler,networkpolicy"
 )
 OURS = "app.kubernetes.io/managed-by=smtp-operator"
-READY_SECONDS = 120
+READY_SECONDS = 240
+_KNOWN_SECONDS = 60
 
 
 class InstalledOperator:
@@ -65,29 +68,34 @@ class InstalledOperator:
 
     def remove(self) -> None:
         """All but the definitions, which other tests use too; return when the pods are gone."""
-        delete = ("delete", "--ignore-not-found", "--timeout=120s")
+        delete = ("delete", "--ignore-not-found", "--timeout=240s")
         for kind in ("namespace", "clusterrolebinding", "clusterrole"):
-            self.kubernetes.kubectl(*delete, f"{kind}/{OPERATOR}", timeout=180)
+            self.kubernetes.kubectl(*delete, f"{kind}/{OPERATOR}", timeout=300)
 
     def kubectl(self, *argv: str) -> str:
         """In the operator's namespace."""
-        return self.kubernetes.kubectl("--namespace", OPERATOR, *argv, timeout=180)
+        return self.kubernetes.kubectl("--namespace", OPERATOR, *argv, timeout=300)
 
     def scale(self, replicas: int) -> None:
         """Return when so many pods are ready, and all others are gone."""
         self.kubectl("scale", f"deployment/{OPERATOR}", f"--replicas={replicas}")
-        self.kubectl("rollout", "status", f"deployment/{OPERATOR}", "--timeout=120s")
-        wait_until("as many pods as wanted", lambda: len(self.pods()) == replicas, 60)
+        self.kubectl("rollout", "status", f"deployment/{OPERATOR}", "--timeout=240s")
+        wait_until("as many pods as wanted", lambda: self._settled(replicas), 120)
+
+    def _settled(self, replicas: int) -> bool:
+        """Whether there are so many pods, none of which ends or is not ready."""
+        found = json.loads(self.kubectl("get", "pods", _PODS, "--output=json"))["items"]
+        staying = [pod for pod in found if "deletionTimestamp" not in pod["metadata"]]
+        return len(found) == len(staying) == replicas and all(map(_is_ready, staying))
 
     def restart(self) -> None:
         """New pods instead of all present ones."""
         self.kubectl("rollout", "restart", f"deployment/{OPERATOR}")
-        self.kubectl("rollout", "status", f"deployment/{OPERATOR}", "--timeout=120s")
+        self.kubectl("rollout", "status", f"deployment/{OPERATOR}", "--timeout=240s")
 
     def pods(self) -> list[str]:
         """Names."""
-        selector = f"--selector=app.kubernetes.io/name={OPERATOR}"
-        return self.kubectl("get", "pods", selector, "--output=name").split()
+        return self.kubectl("get", "pods", _PODS, "--output=name").split()
 
     def leader(self) -> str:
         """The pod that holds the Lease; empty when none does."""
@@ -106,8 +114,23 @@ class InstalledOperator:
 
     def logs(self) -> list[dict[str, Any]]:
         """All lines of all pods."""
-        lines = [line for pod in self.pods() for line in self.kubectl("logs", pod).splitlines()]
-        return [json.loads(line) for line in lines]
+        return [line for pod in self.pods() for line in entries(self.kubectl("logs", pod))]
+
+
+_PODS = f"--selector=app.kubernetes.io/name={OPERATOR}"
+
+
+def entries(log: str) -> list[dict[str, Any]]:
+    """The lines of a log; one that is no JSON, such as of a traceback, as an event of that text."""
+    return [_entry(line) for line in log.splitlines()]
+
+
+def _entry(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"event": line, "level": "", "logger": ""}
 
 
 @dataclass(frozen=True)
@@ -118,14 +141,23 @@ class SandboxPod:
     namespace: str
 
     def start(self) -> None:
-        """That of the demo, in this namespace."""
+        """That of the demo, in this namespace; return when it answers."""
         objects = list(yaml.safe_load_all((DEMO / "sandbox.yaml").read_text(encoding="utf-8")))
         wanted = [each for each in objects if each["kind"] != "Namespace"]
         for each in wanted:
             each["metadata"]["namespace"] = self.namespace
         self.kubernetes.apply(*wanted)
-        status = ("rollout", "status", "deployment/cakemail-sandbox", "--timeout=90s")
-        self.kubernetes.kubectl("--namespace", self.namespace, *status)
+        status = ("rollout", "status", "deployment/cakemail-sandbox", "--timeout=240s")
+        self.kubernetes.kubectl("--namespace", self.namespace, *status, timeout=300)
+        wait_until("the sandbox answers", self._answers, _KNOWN_SECONDS)
+
+    def _answers(self) -> bool:
+        """Ready pods are known to the proxies of a Service a moment later."""
+        try:
+            self.emails()
+        except (OSError, http.client.HTTPException):
+            return False
+        return True
 
     def emails(self, count: int = 0, wait_seconds: int = 0) -> list[dict[str, Any]]:
         """Requests to send so far; waits for so many."""
@@ -207,12 +239,13 @@ class ManagedFleet:
 
     def kubectl(self, *argv: str) -> str:
         """In the fleet's namespace."""
-        return self.kubernetes.kubectl("--namespace", self.namespace, *argv, timeout=180)
+        return self.kubernetes.kubectl("--namespace", self.namespace, *argv, timeout=300)
 
     def wait_for(self, condition: str, seconds: float = READY_SECONDS) -> None:
         """As ``kubectl wait`` has it, such as ``Ready`` or ``Ready=False``."""
         words = (f"--for=condition={condition}", f"--timeout={seconds:g}s")
-        self.kubectl("wait", *words, f"{GATEWAYS}/{self.name}")
+        target = (f"--namespace={self.namespace}", f"{GATEWAYS}/{self.name}")
+        self.kubernetes.kubectl("wait", *words, *target, timeout=seconds + 60)
 
     def observed(self) -> dict[str, Any]:
         """The whole object."""
@@ -257,8 +290,10 @@ class ManagedFleet:
     # -- as a client of mail
 
     def address(self) -> Address:
-        """Where this machine reaches the Service."""
-        return self.kubernetes.reach(f"service/{self.name}", 587, self.namespace)
+        """Where this machine reaches the Service, once that leads to a pod; one must be ready."""
+        address = self.kubernetes.reach(f"service/{self.name}", 587, self.namespace)
+        wait_until_greeted(address)
+        return address
 
     def trust(self) -> ssl.SSLContext:
         """The authority that the operator made, and no other."""
@@ -297,6 +332,11 @@ class Mailbox:
             client.close()
             raise
         return client
+
+
+def _is_ready(pod: Mapping[str, Any]) -> bool:
+    conditions = pod["status"].get("conditions", [])
+    return any((one["type"], one["status"]) == ("Ready", "True") for one in conditions)
 
 
 def _containers(pod: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ async def followed(fleet: ManagedFleet) -> AsyncIterator[History]:
     history = History()
     async with asyncio.TaskGroup() as group:
         watching = group.create_task(_follow(fleet, history))
-        await history.until(lambda seen: bool(seen.wanted), 30)
+        await history.until(lambda seen: bool(seen.wanted), 60)
         yield history
         watching.cancel()
 

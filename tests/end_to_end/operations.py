@@ -16,7 +16,8 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.cluster.commands import run, wait_until
+from smtp_operator.cluster.children import APPLIED_HASH
+from tests.cluster.commands import ClusterError, run, wait_until
 from tests.cluster.node import CONTAINERD_SOCKET
 from tests.end_to_end.fleet import (
     CHILDREN,
@@ -25,6 +26,7 @@ from tests.end_to_end.fleet import (
     OURS,
     InstalledOperator,
     ManagedFleet,
+    entries,
 )
 from tests.support.images import archive_of
 from tests.support.kubernetes import Kubernetes
@@ -32,7 +34,7 @@ from tests.support.kubernetes import Kubernetes
 NEXT_VERSION = "0.2.0"
 NEXT_OPERATOR = f"docker.io/library/cakemail-smtp-operator:{NEXT_VERSION}"
 NEXT_GATEWAY = f"docker.io/library/cakemail-smtp-gateway:{NEXT_VERSION}"
-_ACTS_SECONDS = 60
+_ACTS_SECONDS = 120
 
 # The same code, which calls itself newer: all that a release without any change to fleets is.
 _NEXT_OPERATOR = f"""\
@@ -109,8 +111,11 @@ def wait_until_looked_at(operator: InstalledOperator, fleet: ManagedFleet) -> No
         leader, pods = operator.leader(), operator.pods()
         if leader not in pods or len(pods) > 2:  # one ends, and may lead until then
             return False
-        seen = [labels for name, labels, _ in metrics(operator, leader) if name == _ONE_A_FLEET]
-        return place in seen
+        try:
+            found = metrics(operator, leader)
+        except (OSError, ClusterError):  # it has not begun to serve, or has gone meanwhile
+            return False
+        return place in [labels for name, labels, _ in found if name == _ONE_A_FLEET]
 
     wait_until("the leader knows the fleet", looked_at, _ACTS_SECONDS)
 
@@ -119,14 +124,20 @@ _ONE_A_FLEET = "smtp_operator_paused"
 
 
 def versions(fleet: ManagedFleet) -> dict[str, str]:
-    """What the API server counts up at each write, of the SmtpGateway and all its children."""
+    """What changes with each write of the operator, of the SmtpGateway and all its children."""
     gateway = fleet.observed()
     selector = f"--selector={OURS},app.kubernetes.io/instance={fleet.name}"
-    found = json.loads(fleet.kubectl("get", CHILDREN, selector, "--output=json"))["items"]
-    return {
-        f"{item['kind']}/{item['metadata']['name']}": item["metadata"]["resourceVersion"]
-        for item in [gateway, *found]
-    }
+    words = ("get", CHILDREN, selector, "--show-managed-fields", "--output=json")
+    found = json.loads(fleet.kubectl(*words))["items"]
+    versions = {f"{item['kind']}/{item['metadata']['name']}": _written(item) for item in found}
+    return {f"SmtpGateway/{fleet.name}": gateway["metadata"]["resourceVersion"]} | versions
+
+
+def _written(child: dict[str, Any]) -> str:
+    """What the operator owns of it, since when; the version moves with controllers' status too."""
+    meta = child["metadata"]
+    owned = [one for one in meta["managedFields"] if one["manager"].startswith(OPERATOR)]
+    return json.dumps([meta["uid"], meta["annotations"][APPLIED_HASH], owned], sort_keys=True)
 
 
 def crash(kubernetes: Kubernetes, pod: dict[str, Any]) -> None:
@@ -164,8 +175,9 @@ _EVER = datetime.min.replace(tzinfo=UTC)
 
 def moment_of(lines: str, events: Collection[str], since: datetime = _EVER) -> datetime | None:
     """When a log first told of one of these events; None: not yet."""
-    told = (json.loads(line) for line in lines.splitlines())
     moments = (
-        datetime.fromisoformat(line["timestamp"]) for line in told if line["event"] in events
+        datetime.fromisoformat(entry["timestamp"])
+        for entry in entries(lines)
+        if entry["event"] in events
     )
     return next((moment for moment in moments if moment >= since), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import smtplib
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from email.message import EmailMessage
 import aiosmtplib
 import trustme
 
-from tests.cluster.commands import CommandFailed
+from tests.cluster.commands import CommandFailed, wait_until
 from tests.support.kubernetes import Address, Kubernetes
 from tests.support.sandbox import PASSWORD, SENDER, USERNAME
 
@@ -20,6 +21,7 @@ HOSTNAME = "smtp.example.test"
 SMTP_PORT = 2587  # of the container; the Service maps 587 to it
 HTTP_PORT = 8080
 GRACE_SECONDS = 60
+_KNOWN_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,9 @@ class Fleet:
         self.kubernetes.apply(deployment, _service(self.namespace))
 
     def wait_until_ready(self) -> None:
-        """Return when all pods are."""
-        self.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout=120s")
+        """Return when all pods are, and the Service leads to them."""
+        self.kubectl("rollout", "status", f"deployment/{NAME}", "--timeout=240s")
+        wait_until_greeted(self.address())
 
     def renew_certificate(self) -> None:
         """A new key and certificate into the Secret."""
@@ -73,7 +76,7 @@ class Fleet:
 
     def kubectl(self, *argv: str) -> str:
         """In the fleet's namespace."""
-        return self.kubernetes.kubectl("--namespace", self.namespace, *argv, timeout=180)
+        return self.kubernetes.kubectl("--namespace", self.namespace, *argv, timeout=300)
 
     def pods(self) -> list[str]:
         """Names of all of its pods."""
@@ -109,9 +112,26 @@ class Fleet:
             hostname=address.host, port=address.port, start_tls=False, timeout=30
         )
         await client.connect()
-        await client.starttls(server_hostname=HOSTNAME, tls_context=self.trust())
-        await client.login(USERNAME, PASSWORD)
+        try:
+            await client.starttls(server_hostname=HOSTNAME, tls_context=self.trust())
+            await client.login(USERNAME, PASSWORD)
+        except BaseException:  # a cancelled client leaves no socket either
+            client.close()
+            raise
         return client
+
+
+def wait_until_greeted(address: Address) -> None:
+    """Return when a Service leads to a gateway: ready pods are known to proxies a moment later."""
+
+    def greeted() -> bool:
+        try:
+            with smtplib.SMTP(address.host, address.port, timeout=10):
+                return True
+        except OSError:  # the library's own errors too
+            return False
+
+    wait_until("a gateway greets", greeted, _KNOWN_SECONDS)
 
 
 def mail(number: int = 1) -> EmailMessage:

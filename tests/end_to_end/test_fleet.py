@@ -14,11 +14,13 @@ from tests.end_to_end.operations import versions, wait_until_looked_at
 from tests.end_to_end.pods import mail
 from tests.end_to_end.senders import Sender
 
-pytestmark = [pytest.mark.needs("pods", "images", "dns"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.needs("pods", "images", "dns"), pytest.mark.timeout(1200)]
 
-_MOUNT_SECONDS = 150  # the kubelet looks once a minute by default, and once more to be sure
-_REPAIR_SECONDS = 20
-_GONE_SECONDS = 90
+_MOUNT_SECONDS = 300  # the kubelet looks once a minute by default, and once more to be sure
+_REPAIR_SECONDS = 60
+_ACTED_SECONDS = 60
+_GONE_SECONDS = 180
+_ROLLED_SECONDS = 400
 
 
 async def test_a_mail_to_an_applied_gateway_reaches_the_api(
@@ -32,7 +34,7 @@ async def test_a_mail_to_an_applied_gateway_reaches_the_api(
     await client.send_message(mail(1))
     await client.quit()
 
-    (request,) = sandbox_pod.emails(1, wait_seconds=20)
+    (request,) = sandbox_pod.emails(1, wait_seconds=40)
     assert request["accepted"]
     assert request["body"]["email"] == "reader1@example.org"
     assert fleet.observed()["status"]["readyReplicas"] == 1
@@ -61,7 +63,7 @@ async def test_an_edited_limit_reaches_running_pods_and_cuts_no_session(
         await old.noop()
     await old.send_message(mail(1))
     await old.quit()
-    (request,) = sandbox_pod.emails(1, wait_seconds=20)
+    (request,) = sandbox_pod.emails(1, wait_seconds=40)
     assert request["accepted"]
     assert fleet.lives() == lives
 
@@ -79,13 +81,13 @@ async def test_an_edit_rolls_the_pods_and_loses_no_mail(
         await sender.sent_more(20)
         await asyncio.to_thread(fleet.patch, {"replicas": 3, "drain": {"delaySeconds": 3}})
         await asyncio.to_thread(
-            wait_until, "only new pods", lambda: _all_new(fleet, before, 3), 150, 1
+            wait_until, "only new pods", lambda: _all_new(fleet, before, 3), _ROLLED_SECONDS, 1
         )
         await sender.sent_more(20)
         sender.stop()
         await asyncio.gather(*sending)
 
-    assert sandbox_pod.counts() == sender.expected()
+    assert sender.without_doubt(sandbox_pod.counts()) == sender.expected()
     fleet.wait_for("Ready")
 
 
@@ -135,7 +137,7 @@ def test_deleting_a_gateway_deletes_all_that_was_made_for_it(
     fleet.wait_for("Ready")
     assert fleet.children()
 
-    fleet.kubectl("delete", "smtpgateways/mail", "--timeout=30s")
+    fleet.kubectl("delete", "smtpgateways/mail", "--timeout=60s")
 
     wait_until("no child is left", lambda: not fleet.children(), _GONE_SECONDS)
     wait_until("no pod is left", lambda: not fleet.pods(), _GONE_SECONDS)
@@ -151,10 +153,10 @@ def test_gateway_and_namespace_are_deleted_while_no_operator_runs(
     fleet.wait_for("Ready")
     operator.scale(0)
     try:
-        fleet.kubectl("delete", "smtpgateways/mail", "--timeout=30s")
+        fleet.kubectl("delete", "smtpgateways/mail", "--timeout=60s")
         wait_until("no child is left", lambda: not fleet.children(), _GONE_SECONDS)
         fleet.kubernetes.kubectl(
-            "delete", "namespace", fleet.namespace, "--timeout=90s", timeout=120
+            "delete", "namespace", fleet.namespace, "--timeout=180s", timeout=240
         )
     finally:
         operator.scale(2)
@@ -175,7 +177,7 @@ def test_a_name_that_a_stranger_has_is_left_alone(fleet: ManagedFleet) -> None:
     before = fleet.kubernetes.get("service/mail", fleet.namespace)
 
     fleet.apply()
-    fleet.wait_for("ConfigAccepted=False", 30)
+    fleet.wait_for("ConfigAccepted=False", _ACTED_SECONDS)
 
     condition = fleet.condition("ConfigAccepted")
     assert condition["reason"] == "NameConflict"
@@ -190,7 +192,7 @@ def test_a_missing_secret_is_named_and_found_once_it_is_there(
     """The condition says which; making it is all that the user has to do."""
     assert sandbox_pod.emails() == []
     fleet.apply(tls={"secretName": "our-certificate"})
-    fleet.wait_for("TLSReady=False", 30)
+    fleet.wait_for("TLSReady=False", _ACTED_SECONDS)
     condition = fleet.condition("TLSReady")
     assert condition["reason"] == "SecretNotFound"
     assert "our-certificate" in condition["message"]
@@ -216,17 +218,18 @@ def test_the_other_operator_goes_on_when_the_leader_ends(
 ) -> None:
     """The Lease is let go at SIGTERM, so an edit is acted on within seconds."""
     fleet.apply(replicas=0)
-    wait_until("a Deployment", lambda: fleet.there("deployment/mail"), 30)
+    wait_until("a Deployment", lambda: fleet.there("deployment/mail"), _ACTED_SECONDS)
     leader = operator.leader()
 
     begin = time.monotonic()
     operator.kubectl("delete", leader, "--wait=false")
-    wait_until("another leads", lambda: operator.leader() not in {"", leader}, 10)
+    wait_until("another leads", lambda: operator.leader() not in {"", leader}, 60)
     taken_over = time.monotonic() - begin
     fleet.patch({"limits": {"maxRecipients": 7}})
-    wait_until("the edit is acted on", lambda: "SMTP_MAX_RECIPIENTS=7\n" in _live(fleet), 10)
+    wait_until("the edit is acted on", lambda: "SMTP_MAX_RECIPIENTS=7\n" in _live(fleet), 60)
 
-    assert taken_over < 5
+    # Meant to be under 2; a Lease that was not let go would take 13 at the least.
+    assert taken_over < 12
 
 
 def _live(fleet: ManagedFleet) -> str:
@@ -238,7 +241,7 @@ def test_of_two_operators_one_writes(fleet: ManagedFleet, operator: InstalledOpe
     """Both are ready and watch; by their own counts only the Lease's holder has applied."""
     operator.scale(2)  # both ready, and none left that a test before has ended
     fleet.apply(replicas=0)
-    wait_until("a Deployment", lambda: fleet.there("deployment/mail"), 30)
+    wait_until("a Deployment", lambda: fleet.there("deployment/mail"), _ACTED_SECONDS)
 
     writes = {pod: operator.writes(pod) for pod in operator.pods()}
 
@@ -262,7 +265,7 @@ def test_a_restarted_operator_restarts_no_pod(
     wait_until_looked_at(operator, fleet)
     assert versions(fleet) == before
     fleet.patch({"limits": {"maxRecipients": 7}})
-    wait_until("the new one acts", lambda: "SMTP_MAX_RECIPIENTS=7\n" in _live(fleet), 30)
+    wait_until("the new one acts", lambda: "SMTP_MAX_RECIPIENTS=7\n" in _live(fleet), 60)
 
     after = versions(fleet)
     changed = {target for target in after if after[target] != before[target]}
@@ -281,12 +284,13 @@ def test_the_published_rights_suffice(
     fleet.wait_for("ConfigAccepted")
     fleet.apply()
     fleet.wait_for("Ready")
-    fleet.kubectl("delete", "smtpgateways/mail", "--timeout=30s")
+    fleet.kubectl("delete", "smtpgateways/mail", "--timeout=60s")
     wait_until("no child is left", lambda: not fleet.children(), _GONE_SECONDS)
 
     lines = operator.logs()
     assert lines
     assert [line for line in lines if "orbidden" in str(line)] == []
+    assert [line for line in lines if "Traceback" in line["event"]] == []
     # kopf calls it an error when the API server puts it off while a CRD is new; it tries again.
     ours = [line for line in lines if line["logger"] == "smtp_operator"]
     assert ours

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,12 +32,12 @@ from tests.end_to_end.operations import (
 )
 from tests.support.kubernetes import Kubernetes
 
-pytestmark = [pytest.mark.needs("pods", "images", "dns"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.needs("pods", "images", "dns"), pytest.mark.timeout(1200)]
 
 RecordProperty = Callable[[str, object], None]
 
-_SEEN_SECONDS = 60
-_ROLLED_SECONDS = 150
+_SEEN_SECONDS = 120
+_ROLLED_SECONDS = 400
 _SOAK_SECONDS = 12  # instead of five minutes, after which the canary is trusted
 _WRITES = {"child applied", "child deleted", "status written"}
 
@@ -92,8 +91,8 @@ def test_an_upgrade_that_changes_the_gateway_rolls_fleets_by_their_pace(
         GATEWAY_IMAGE=next_gateway,
         ROLLOUT_SOAK_SECONDS=str(_SOAK_SECONDS),
     ):
+        _wait_for_reason(first, "RolloutWaiting")  # until its turn; who holds goes on holding
         _wait_for_reason(held, "RolloutHeld")
-        _wait_for_reason(first, "RolloutWaiting")
         revision = held.observed()["status"]["targetRevision"]
         message = held.condition("Progressing")["message"]
         assert f"annotate smtp.cakemail.com/approve={revision}" in message
@@ -107,7 +106,7 @@ def test_an_upgrade_that_changes_the_gateway_rolls_fleets_by_their_pace(
         wait_until("approved, it rolls", lambda: _rolled(held), _ROLLED_SECONDS)
         wait_until_looked_at(operator, pinned)
         assert versions(pinned) == before
-        held.kubectl("delete", GATEWAYS, "--all", "--timeout=30s")
+        held.kubectl("delete", GATEWAYS, "--all", "--timeout=60s")
 
 
 def _wait_for_reason(fleet: ManagedFleet, reason: str) -> None:
@@ -179,17 +178,15 @@ def test_a_standby_writes_soon_after_the_leader_was_told_to_end(
 ) -> None:
     """The Lease is let go at SIGTERM; edits come all the while, and the next is acted on."""
     leader, standby = _leader_and_standby(fleet, operator)
-    with kept_busy(fleet), ThreadPoolExecutor(1) as pool:
-        log = pool.submit(operator.kubectl, "logs", "--follow", leader)
+    with kept_busy(fleet):
+        told = datetime.now(UTC)  # just before: its own log may be gone too soon to be read
         operator.kubectl("delete", leader, "--wait=false")
-        told = moment_of(log.result(timeout=60), {"operator stopping"})
-        assert told is not None
         took = _until_it_writes(operator, standby, told)
     operator.scale(2)
 
     record_testsuite_property("seconds from SIGTERM to the standby's next write", took)
     # Meant to be under 2; a Lease that was not let go would take 13 at the least.
-    assert took < 10
+    assert took < 12
 
 
 @pytest.mark.needs("nodes")
@@ -207,15 +204,19 @@ def test_a_standby_writes_once_a_dead_leaders_lease_has_run_out(
 
     record_testsuite_property("seconds from SIGKILL to the standby's next write", took)
     # 17 by design; the rest is for the command that kills and a machine that has much to do.
-    assert took < 27
+    assert took < 40
     assert operator.leader() == standby
-    (status,) = operator.kubernetes.get(leader, OPERATOR)["status"]["containerStatuses"]
-    assert status["restartCount"] == 1
+    assert _restarts(operator.kubernetes.get(leader, OPERATOR)) == _restarts(pod) + 1
+
+
+def _restarts(pod: dict[str, Any]) -> int:
+    (status,) = pod["status"]["containerStatuses"]
+    return int(status["restartCount"])
 
 
 def _leader_and_standby(fleet: ManagedFleet, operator: InstalledOperator) -> tuple[str, str]:
     fleet.apply(replicas=0)
-    wait_until("a Deployment", lambda: fleet.there(f"deployment/{fleet.name}"), 30)
+    wait_until("a Deployment", lambda: fleet.there(f"deployment/{fleet.name}"), _SEEN_SECONDS)
     leader = operator.leader()
     (standby,) = (pod for pod in operator.pods() if pod != leader)
     return leader, standby

@@ -15,9 +15,9 @@ from tests.support.images import archive_of
 from tests.support.kubernetes import Kubernetes
 from tests.support.sandbox import Sandbox
 
-pytestmark = [pytest.mark.needs("pods", "images", "webhooks"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.needs("pods", "images", "webhooks"), pytest.mark.timeout(1200)]
 
-_SECRET_SECONDS = 150  # the kubelet looks once a minute by default, and once more to be sure
+_SECRET_SECONDS = 300  # the kubelet looks once a minute by default, and once more to be sure
 
 
 @pytest.fixture(scope="session")
@@ -68,7 +68,7 @@ async def test_deleting_a_pod_loses_no_mail(
         await asyncio.gather(*sending)
 
     assert victim not in fleet.pods()
-    assert sandbox.counts() == sender.expected()
+    assert sender.without_doubt(sandbox.counts()) == sender.expected()
 
 
 async def test_a_renewed_secret_serves_new_sessions_and_cuts_no_old_one(
@@ -102,7 +102,7 @@ async def test_a_message_limit_beyond_the_pods_memory_is_refused_at_the_start(
 
     # One look for all of it: the container ends and starts again, and each life has its own log.
     why = "MESSAGE_SIZE_LIMIT: memory has room for"
-    wait_until("the log says why", lambda: why in fleet.log(), 60)
+    wait_until("the log says why", lambda: why in fleet.log(), 180)
     assert not fleet.ready()
 
 
