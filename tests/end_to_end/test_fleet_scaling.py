@@ -15,11 +15,12 @@ from tests.end_to_end.fleet_history import followed
 from tests.end_to_end.senders import sending
 from tests.support.kubernetes import Kubernetes
 
-pytestmark = [pytest.mark.needs("pods", "images", "dns"), pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.needs("pods", "images", "dns"), pytest.mark.timeout(1200)]
 
 _CLIENTS = 4
-_FOLLOWED_SECONDS = 120  # CPU is measured every 10 s, and a measure needs two samples
-_NOTICED_SECONDS = 120  # a node counts as lost after 20 s, its pods leave after 10 more
+_BUSY_CLIENTS = 8
+_FOLLOWED_SECONDS = 240  # CPU is measured every 10 s, and a measure needs two samples
+_NOTICED_SECONDS = 240  # a node counts as lost after 20 s, its pods leave after 10 more
 _QUICK_DOWN = {
     "stabilizationWindowSeconds": 5,
     "policies": [{"type": "Pods", "value": 1, "periodSeconds": 5}],
@@ -46,21 +47,21 @@ async def test_pods_follow_the_load_up_and_down_and_no_mail_is_lost(
     """The autoscaler's number stands while the operator writes; clients send all the time."""
     fleet.apply(
         autoscaling={"minReplicas": 1, "maxReplicas": 3, "behavior": {"scaleDown": _QUICK_DOWN}},
-        # Idle pods use 4m each, all of them together 80m and more when clients never rest.
-        resources={"requests": {"cpu": "50m", "memory": "128Mi"}},
+        # Idle pods use 4m each, all of them together 80m and more when four clients never rest.
+        resources={"requests": {"cpu": "40m", "memory": "128Mi"}},
     )
     fleet.wait_for("Ready")
     clients = PacedMailbox(fleet.mailbox())
-    async with followed(fleet) as history, sending(clients, _CLIENTS) as sender:
+    async with followed(fleet) as history, sending(clients, _BUSY_CLIENTS) as sender:
         await history.until(lambda seen: seen.ready[-1] == 3, _FOLLOWED_SECONDS)
         rise = list(history.wanted)
         await asyncio.to_thread(_write_the_deployment, fleet)
         while_written = history.wanted[len(rise) :]
-        clients.pause_seconds = 2
+        clients.pause_seconds = 10
         await history.until(lambda seen: seen.ready[-1] == 1, _FOLLOWED_SECONDS)
-        await sender.sent_more(_CLIENTS)
+        await sender.sent_more(_BUSY_CLIENTS)
 
-    assert sandbox_pod.counts() == sender.expected()
+    assert sender.without_doubt(sandbox_pod.counts()) == sender.expected()
     assert rise == sorted(rise)
     assert (rise[0], rise[-1]) == (1, 3)
     assert while_written == []
@@ -77,7 +78,7 @@ def _write_the_deployment(fleet: ManagedFleet) -> None:
         found = fleet.kubernetes.get("deployment/mail", fleet.namespace)
         return bool(found["spec"]["progressDeadlineSeconds"] == 500)
 
-    wait_until("the operator has written", written, 20)
+    wait_until("the operator has written", written, 60)
 
 
 def _owners_of_replicas(fleet: ManagedFleet) -> set[str]:
@@ -104,13 +105,13 @@ async def test_a_drained_node_loses_no_mail_and_never_two_pods_at_once(
         async with followed(fleet) as history, sending(fleet.mailbox(), _CLIENTS) as sender:
             await sender.sent_more(20)
             await asyncio.to_thread(_drain, fleet.kubernetes, drained)
-            await history.until(lambda seen: seen.ready[-1] == 4, 60)
+            await history.until(lambda seen: seen.ready[-1] == 4, _FOLLOWED_SECONDS)
             await sender.sent_more(20)
         after = fleet.nodes()
     finally:
         fleet.kubernetes.kubectl("uncordon", drained)
 
-    assert sandbox_pod.counts() == sender.expected()
+    assert sender.without_doubt(sandbox_pod.counts()) == sender.expected()
     assert min(history.ready) == 3
     assert drained not in after
     assert after.total() == 4
@@ -122,8 +123,8 @@ def _another_node(fleet: ManagedFleet, sandbox_pod: SandboxPod) -> str:
 
 
 def _drain(kubernetes: Kubernetes, node: str) -> None:
-    words = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=150s")
-    kubernetes.kubectl("drain", node, *words, timeout=180)
+    words = ("--ignore-daemonsets", "--delete-emptydir-data", "--timeout=300s")
+    kubernetes.kubectl("drain", node, *words, timeout=360)
 
 
 @pytest.mark.needs("multinode", "nodes")
@@ -149,7 +150,7 @@ async def test_a_fleet_serves_on_without_a_node_that_is_cut_off(
     finally:
         cluster.mend_node(cut)
         cluster.wait_for_nodes([cut])
-        wait_until("what was replaced is gone", lambda: len(fleet.pods()) == 2, 90, 1)
+        wait_until("what was replaced is gone", lambda: len(fleet.pods()) == 2, 240, 1)
         operator.scale(2)
 
     counts = sandbox_pod.counts()
