@@ -211,4 +211,7 @@ CERT_MANAGER = GoPrograms(
     version_of=_CERT_MANAGER_MODULE,
     version_variables={f"{_CERT_MANAGER_MODULE}/pkg/util.AppVersion": "{version}"},
 )
-ALL = (KUBERNETES, COREDNS, METRICS_SERVER, KWOK, HELM, CERT_MANAGER)
+# No part of a cluster: Prometheus' parser, by which tests of manifests read rules. It is built here
+# with the rest, because minutes of building belong in no test's time.
+PROMQL = GoPrograms(folder=_HERE.parent / "manifests" / "promql", packages={"promql": "."})
+ALL = (KUBERNETES, COREDNS, METRICS_SERVER, KWOK, HELM, CERT_MANAGER, PROMQL)

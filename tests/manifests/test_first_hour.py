@@ -21,7 +21,7 @@ REFUSALS = ("Error from server", "is invalid")
 
 pytestmark = [
     pytest.mark.needs("pods", "images", "dns"),
-    pytest.mark.timeout(500),
+    pytest.mark.timeout(1200),
     pytest.mark.usefixtures("nobody_operates"),
 ]
 
@@ -101,7 +101,7 @@ def test_the_first_hour_of_the_readme_goes_as_it_says(
 
     fleet = ManagedFleet(kubernetes, terminal.namespace)
     assert not fleet.there(f"{GATEWAYS}/mail")
-    wait_until("all that was made is gone", lambda: not fleet.children(), 60)
+    wait_until("all that was made is gone", lambda: not fleet.children(), 180)
     # A page without commands would pass all of this.
     assert [step.command.split()[1] for step in kubectl].count("patch") >= 4
     assert len(kubectl) >= 15
@@ -116,14 +116,14 @@ def gateways_of_all(kubernetes: Kubernetes) -> list[str]:
 def empty_cluster(kubernetes: Kubernetes) -> Iterator[Kubernetes]:
     """Nobody has installed anything; a cluster in which somebody uses the kind is left alone."""
     if CRD_NAME in kubernetes.kubectl("get", "customresourcedefinitions", "--output=name"):
-        wait_until("no SmtpGateway is left", lambda: not gateways_of_all(kubernetes), 60)
-        kubernetes.kubectl("delete", f"crd/{CRD_NAME}", "--timeout=60s")
+        wait_until("no SmtpGateway is left", lambda: not gateways_of_all(kubernetes), 180)
+        kubernetes.kubectl("delete", f"crd/{CRD_NAME}", "--timeout=110s")
     yield kubernetes
     # With pods in it that have time to end, a namespace is looked at again only after half of it.
     fleet = ManagedFleet(kubernetes, "mail", "smtp")
     fleet.kubectl("delete", "--ignore-not-found", f"{GATEWAYS}/smtp")
-    wait_until("its pods have ended", lambda: not fleet.pods(), 60)
-    kubernetes.kubectl("delete", "namespace/mail", "--ignore-not-found", "--timeout=120s")
+    wait_until("its pods have ended", lambda: not fleet.pods(), 180)
+    kubernetes.kubectl("delete", "namespace/mail", "--ignore-not-found", "--timeout=110s")
 
 
 def test_the_demo_comes_up_on_an_empty_cluster_by_the_commands_of_its_page(

@@ -18,11 +18,11 @@ from tests.support.kubernetes import Kubernetes
 
 CRDS = MANIFESTS / "helm" / "smtp-operator-crds"
 WHERE = f"--namespace={OPERATOR}"
-WAIT = ("--wait", "--timeout=100s")
+WAIT = ("--wait", "--timeout=240s")
 
 pytestmark = [
     pytest.mark.needs("helm", "pods", "images", "dns"),
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(1200),
 ]
 
 
@@ -33,7 +33,8 @@ def helm(kubernetes: Kubernetes, loaded_images: list[str]) -> Iterator[Helm]:
     helm = Helm(kubernetes)
     try:
         install_definitions(helm)
-        kubernetes.kubectl("wait", "--for=condition=Established", f"crd/{CRD_NAME}")
+        established = ("--for=condition=Established", "--timeout=110s")
+        kubernetes.kubectl("wait", *established, f"crd/{CRD_NAME}")
         helm("install", OPERATOR, OPERATOR_CHART, WHERE, *WAIT)
         yield helm
     finally:
@@ -72,9 +73,9 @@ def test_an_upgrade_with_another_value_changes_the_operator_and_restarts_no_gate
 
     value = "settings.ROLLOUT_BUDGET_PERCENT=25"
     helm("upgrade", OPERATOR, OPERATOR_CHART, WHERE, f"--set-string={value}", *WAIT)
-    wait_until("only new operators", lambda: not before & set(operator.pods()), 60)
+    wait_until("only new operators", lambda: not before & set(operator.pods()), 180)
     fleet.patch({"limits": {"maxRecipients": 7}})
-    wait_until("an edit", lambda: "SMTP_MAX_RECIPIENTS=7\n" in live_settings(fleet), 30)
+    wait_until("an edit", lambda: "SMTP_MAX_RECIPIENTS=7\n" in live_settings(fleet), 60)
 
     started = [line for line in operator.logs() if line["event"] == "operator started"]
     assert len(started) == 2
@@ -91,12 +92,12 @@ async def test_gateways_serve_on_when_both_charts_are_uninstalled_and_are_taken_
 
     helm("uninstall", OPERATOR, WHERE, "--wait")
     helm("uninstall", "crds", WHERE, "--wait")
-    wait_until("no operator", lambda: not InstalledOperator(kubernetes).pods(), 60)
+    wait_until("no operator", lambda: not InstalledOperator(kubernetes).pods(), 180)
     session = await mailbox.session()
     await session.send_message(mail(1))
     await session.quit()
 
-    (request,) = SandboxPod(kubernetes, fleet.namespace).emails(1, wait_seconds=20)
+    (request,) = SandboxPod(kubernetes, fleet.namespace).emails(1, wait_seconds=40)
     assert request["accepted"]
     assert fleet.lives() == lives
     assert fleet.observed()["status"]["readyReplicas"] == 1
@@ -104,5 +105,5 @@ async def test_gateways_serve_on_when_both_charts_are_uninstalled_and_are_taken_
     install_definitions(helm)
     helm("install", OPERATOR, OPERATOR_CHART, WHERE, *WAIT)
     fleet.patch({"limits": {"maxRecipients": 8}})
-    wait_until("an edit", lambda: "SMTP_MAX_RECIPIENTS=8\n" in live_settings(fleet), 30)
+    wait_until("an edit", lambda: "SMTP_MAX_RECIPIENTS=8\n" in live_settings(fleet), 60)
     assert fleet.lives() == lives

@@ -57,4 +57,4 @@ class Helm:
         """
         more = [] if values is None else ["--values=-"]
         stdin = None if values is None else json.dumps(values)
-        return run(self._program, self._target, *argv, *more, stdin=stdin, timeout=120)
+        return run(self._program, self._target, *argv, *more, stdin=stdin, timeout=300)
