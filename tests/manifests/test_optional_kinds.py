@@ -190,7 +190,7 @@ def test_monitors_are_made_when_their_kinds_come_and_missed_when_those_are_not_t
     assert read_by_prometheus([rule["expr"] for rule in group["rules"]]) == 8
     rules = yaml.safe_load(OPERATORS_ALERTS.read_text(encoding="utf-8"))
     (group,) = rules["groups"]
-    assert read_by_prometheus([" ".join(rule["expr"].split()) for rule in group["rules"]]) == 9
+    assert read_by_prometheus([" ".join(rule["expr"].split()) for rule in group["rules"]]) == 10
     metadata = {"namespace": fleet.namespace, "name": "smtp-operator"}
     fleet.kubernetes.apply(
         {"apiVersion": API_VERSION, "kind": "PrometheusRule", "metadata": metadata, "spec": rules}
