@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import TLSSetupException
 from prometheus_client import CollectorRegistry
 
 from smtp_gateway.policy import Policy, PolicyHolder
@@ -35,7 +36,7 @@ from tests.support.fakes import FakeCourier, FakeLog, FakeTokens
 from tests.support.gateway import Certificates
 
 SIZE_LIMIT = 100_000
-SILENCE_SECONDS = 0.5  # an engine that waits for more says nothing
+SILENCE_SECONDS = 3  # an engine that waits for more says nothing
 TLS = "<tls>"  # a step of a dialogue: shake hands
 GOOD, BAD = login("user"), "AHVzZXIAd3Jvbmc="
 HELLO = ("EHLO client.test",)
@@ -204,6 +205,15 @@ class Handler(RecordingHandler):
             self.calls.append(("DATA",))
             raise ValueError
         return await super().handle_DATA(server, session, envelope)
+
+    async def handle_exception(self, error: Exception) -> str:
+        """Not noted: the stock server, left by its client amid a handshake, tells it or does not.
+
+        It depends on who is faster.
+        """
+        if isinstance(error, TLSSetupException):
+            return ""
+        return await super().handle_exception(error)
 
 
 async def play(port: int, certificates: Certificates, steps: tuple[str, ...]) -> Trace:
