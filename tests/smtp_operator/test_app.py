@@ -228,6 +228,7 @@ async def test_a_restart_writes_nothing(
             for family in second.metrics.registry.collect()
             for sample in family.samples
             if sample.name == "smtp_operator_apply_total"
+            and sample.labels["kind"] != "SmtpGateway"  # its pods may come meanwhile: a status
         ]
         assert written == []
     assert await versions() == before
