@@ -200,8 +200,8 @@ def test_monitors_are_made_when_their_kinds_come_and_missed_when_those_are_not_t
     wait_until("the monitor again", lambda: fleet.there("servicemonitor/mail"), SOON_SECONDS)
 
     fleet.kubernetes.kubectl("delete", f"--filename={MONITORING}")
-    fleet.wait_for("Degraded", NOTICED_SECONDS)
-    assert degraded(fleet) == lacking
+    # Before it is gone it is going, and a monitor made anew is refused for that.
+    wait_until("it is lacking", lambda: degraded(fleet) == lacking, NOTICED_SECONDS)
     assert fleet.condition("Ready")["status"] == "True"
     # Until it asks again which kinds there are, it tries: 30 s of waits that double from 5 ms.
     tried = failures(operator, fleet)
